@@ -1,0 +1,1 @@
+"""What a request needs: settings, a database, who is asking."""

@@ -1,0 +1,191 @@
+"""Who is asking: from a bearer token to an account."""
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from email_validator import EmailNotValidError, validate_email
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from sqlmodel import Session
+
+from dependencies.database import Database, SessionDep
+from models import user
+from utils.jwks import KeySet
+from utils.problems import ForbiddenError, UnauthorizedError
+from utils.security import UNUSABLE_HASH, PasswordHasher
+from utils.tokens import Claims, InvalidTokenError, TokenVerifier
+
+MAX_REMEMBERED: Final = 100_000
+"""How many subjects are remembered at most."""
+
+_DECIMAL: Final = re.compile(r"[1-9][0-9]*", re.ASCII)
+_NO_SUBJECT: Final = re.compile(
+    # What a getSubject that went wrong gives, the same for every user; and what no id looks like.
+    r"undefined|null|NaN|\[object Object\]|"
+    r"|\s.*|.*\s|.*[\x00-\x1f\x7f-\x9f\ud800-\udfff].*|.{256,}",
+    re.DOTALL,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CurrentUser:
+    """The account that a token belongs to, and the token's `sub`."""
+
+    id: int
+    subject: str
+
+
+class Identities:
+    """Finds the account of a token, and remembers it: a known subject costs no query."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[tuple[str, str | None], CurrentUser] = {}
+
+    async def resolve(self, database: Database, claims: Claims) -> CurrentUser:
+        """Give the account that the claims belong to, or the UnauthorizedError or ForbiddenError.
+
+        It remembers by subject and e-mail address: a token with another address is looked at anew.
+        """
+        key = (claims.subject, claims.email)
+        known = self._remembered.get(key)
+        if known is not None:
+            return known
+        if _NO_SUBJECT.fullmatch(claims.subject):
+            raise UnauthorizedError("The token's sub is no user's id: see jwt.getSubject.")
+        find = _numbered if _DECIMAL.fullmatch(claims.subject) else _linked
+        current = CurrentUser(await database.run_sync(find, claims), claims.subject)
+        if current.id != user.NOBODY:
+            while len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[key] = current
+        return current
+
+
+def _numbered(session: Session, claims: Claims) -> int:
+    """Take the subject for our own id, which Better Auth sends when it was told to.
+
+    An e-mail address in the token has to be that account's: Better Auth may number its users too.
+    """
+    user_id = int(claims.subject)
+    account = user.read(session, user_id) if user_id <= user.MAX_ID else None
+    if account is None:
+        return user.NOBODY
+    if claims.email is not None and account.email != _normalised(claims.email):
+        logger.warning(
+            "token refused: its sub is %s, but its e-mail address is not that account's. Does"
+            " Better Auth number its users (serial ids)? Have jwt.getSubject return this service's"
+            " id, or let Better Auth make its own kind of ids",
+            user_id,
+        )
+        raise UnauthorizedError("The token's sub and e-mail address are of different accounts.")
+    return user_id
+
+
+def _linked(session: Session, claims: Claims) -> int:
+    """Find the account that is linked to Better Auth's own id, or link or make one.
+
+    Safe when a user's first requests come at once: whoever loses the race looks again.
+    """
+    account = user.by_subject(session, claims.subject)
+    if account is None:
+        if claims.email is None:
+            raise UnauthorizedError("The token has no e-mail address, and its sub is not known.")
+        email = _normalised(claims.email)
+        account = (
+            user.create(session, email, UNUSABLE_HASH, claims.subject)
+            or (user.link(session, email, claims.subject) if claims.email_verified else None)
+            or user.by_subject(session, claims.subject)
+        )
+        if account is None:
+            owner = user.by_email(session, email)
+            if owner is not None and owner.auth_subject is None:
+                raise ForbiddenError(
+                    "There is an account with this e-mail address: verify your e-mail address first"
+                    " to use it."
+                )
+            raise ForbiddenError("The account with this e-mail address is linked to another user.")
+    user_id: int = account.id
+    return user_id
+
+
+def _normalised(email: str) -> str:
+    """Bring an e-mail address to the form in which accounts keep it."""
+    try:
+        return validate_email(
+            email, check_deliverability=False, globally_deliverable=False
+        ).normalized.lower()
+    except EmailNotValidError:
+        raise UnauthorizedError("The token's email is no e-mail address.") from None
+
+
+async def get_current_user(
+    request: Request,
+    database: SessionDep,
+    _documented: Annotated[
+        object,
+        Depends(
+            HTTPBearer(
+                auto_error=False,
+                bearerFormat="JWT",
+                description="A token that Better Auth issued: `GET /api/auth/token` of the front"
+                " end.",
+            )
+        ),
+    ],
+) -> CurrentUser:
+    """Give the account that the request's bearer token belongs to (RFC 6750 §2.1).
+
+    Raises UnauthorizedError, ForbiddenError (an account that may not be linked) and
+    KeysUnavailableError (no key to check the token with).
+    """
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        raise UnauthorizedError("Send a token: Authorization: Bearer …")
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer":
+        raise UnauthorizedError("Send one Authorization header, with the scheme Bearer.")
+    verifier: TokenVerifier = request.app.state.verifier
+    identities: Identities = request.app.state.identities
+    try:
+        claims = await verifier.verify(token.strip(" "))
+        current = await identities.resolve(database, claims)
+    except InvalidTokenError as error:
+        raise UnauthorizedError(str(error)) from None
+    request.state.user_id = current.id
+    return current
+
+
+CurrentUserDep = Annotated[CurrentUser, Depends(get_current_user)]
+
+
+async def get_hasher(request: Request) -> PasswordHasher:
+    """Give the application's password hasher."""
+    hasher: PasswordHasher = request.app.state.hasher
+    return hasher
+
+
+async def get_key_set(request: Request) -> KeySet:
+    """Give the application's key set."""
+    keys: KeySet = request.app.state.keys
+    return keys
+
+
+KeySetDep = Annotated[KeySet, Depends(get_key_set)]
+HasherDep = Annotated[PasswordHasher, Depends(get_hasher)]
+
+
+async def get_owner(user_id: str, current: CurrentUserDep) -> int:
+    """Give the caller's id where `user_id`, in the path, is theirs: `User.id`, or the `sub`.
+
+    Raises ForbiddenError for anybody else's, whether there is such a user or not.
+    """
+    if user_id not in (str(current.id), current.subject):
+        raise ForbiddenError("The path names another user.")
+    return current.id
+
+
+Owner = Annotated[int, Depends(get_owner)]

@@ -1,0 +1,121 @@
+"""The application: settings, middleware, error handlers and routers are put together here."""
+
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+
+from dependencies.auth import Identities
+from dependencies.database import Database, database_problem
+from dependencies.migrations import upgrade
+from dependencies.rate_limit import RateLimit
+from dependencies.settings import ConfigurationError, Settings
+from routers import auth, health, tasks
+from utils.jwks import KeySet
+from utils.logs import REQUEST_ID, RequestLogMiddleware, configure_logging
+from utils.problems import (
+    MAX_BODY_SIZE,
+    Problem,
+    ProblemMiddleware,
+    http_problem,
+    validation_problem,
+)
+from utils.security import PasswordHasher
+from utils.tokens import TokenVerifier
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make an application; what it opens, its lifespan opens and closes."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        url = settings.database_url.get_secret_value()
+        if settings.migrate_on_start:
+            await to_thread.run_sync(upgrade, url)
+        async with httpx.AsyncClient() as client:
+            app.state.keys = KeySet(settings.jwks_url, client)
+            app.state.verifier = TokenVerifier(
+                app.state.keys, settings.jwt_issuer, settings.jwt_audience
+            )
+            app.state.identities = Identities()
+            app.state.hasher = PasswordHasher()
+            app.state.rate_limit = RateLimit(
+                settings.auth_rate_limit, settings.rate_limit_storage_url
+            )
+            app.state.database = Database(url, settings.db_pool_size)
+            try:
+                yield
+            finally:
+                await app.state.keys.aclose()
+                await to_thread.run_sync(app.state.database.close)
+
+    project = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]
+    app = FastAPI(
+        title=project["name"],
+        version=project["version"],
+        description=project["description"],
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        max_body_size=MAX_BODY_SIZE,
+        generate_unique_id_function=lambda route: route.name,
+        exception_handlers={
+            HTTPException: http_problem,
+            RequestValidationError: validation_problem,
+            OperationalError: database_problem,
+            InterfaceError: database_problem,
+        },
+    )
+    # The last one added stands outermost.
+    app.add_middleware(ProblemMiddleware)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", REQUEST_ID],
+        expose_headers=["ETag", "Link", "Location", "Retry-After", REQUEST_ID],
+    )
+    app.add_middleware(RequestLogMiddleware)
+    for router in (auth.router, tasks.router, health.router):
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI documents this way
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Describe the API as it is: problems for every error, and no 422 anywhere."""
+    fresh = app.openapi_schema is None
+    document = FastAPI.openapi(app)
+    if fresh:
+        schemas = document["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= {**problem.pop("$defs"), "Problem": problem}
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+    return document
+
+
+def __getattr__(name: str) -> FastAPI:
+    """Make `app` when uvicorn asks for it: `create_app` alone needs no environment."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        settings = Settings.from_environment()
+    except ConfigurationError as error:
+        sys.exit(str(error))
+    configure_logging(settings.log_format)
+    app = globals()["app"] = create_app(settings)
+    return app

@@ -1,0 +1,1 @@
+"""The tables, and one function for each statement."""

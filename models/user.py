@@ -1,0 +1,99 @@
+"""The table of accounts, and its statements."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, Session, SQLModel
+
+MAX_ID = 2**63 - 1
+"""The largest id that the columns hold (bigint)."""
+
+NOBODY = 0
+"""An id that no account has."""
+
+
+class User(SQLModel, table=True):
+    """One account. `auth_subject` is Better Auth's own id for it, once it is linked."""
+
+    __tablename__ = "users"
+
+    id: int = Field(sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True))
+    email: str = Field(sa_column=sa.Column(sa.Text, nullable=False, unique=True))
+    password_hash: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
+    auth_subject: str | None = Field(sa_column=sa.Column(sa.Text, unique=True))
+    created_at: datetime = Field(
+        sa_column=sa.Column(
+            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        )
+    )
+
+
+_TABLE = SQLModel.metadata.tables["users"]
+_USERS = _TABLE.c
+
+_CREATE = (
+    insert(_TABLE)
+    .values(
+        email=sa.bindparam("email"),
+        password_hash=sa.bindparam("password_hash"),
+        auth_subject=sa.bindparam("auth_subject"),
+    )
+    .on_conflict_do_nothing()
+    .returning(*_USERS)
+)
+_READ = sa.select(_TABLE).where(_USERS.id == sa.bindparam("id"))
+_BY_EMAIL = sa.select(_TABLE).where(_USERS.email == sa.bindparam("email"))
+_BY_SUBJECT = sa.select(_TABLE).where(_USERS.auth_subject == sa.bindparam("subject"))
+_LINK = (
+    sa.update(_TABLE)
+    .where(_USERS.email == sa.bindparam("its_email"), _USERS.auth_subject.is_(None))
+    .values(auth_subject=sa.bindparam("subject"))
+    .returning(*_USERS)
+)
+
+
+def create(
+    session: Session, email: str, password_hash: str, auth_subject: str | None = None
+) -> sa.Row[Any] | None:
+    """Make an account; None when the e-mail address or the subject has one already."""
+    return (
+        session.connection()
+        .execute(
+            _CREATE,
+            {"email": email, "password_hash": password_hash, "auth_subject": auth_subject},
+        )
+        .one_or_none()
+    )
+
+
+def read(session: Session, user_id: int) -> sa.Row[Any] | None:
+    """Give the account with this id."""
+    return session.connection().execute(_READ, {"id": user_id}).one_or_none()
+
+
+def by_email(session: Session, email: str) -> sa.Row[Any] | None:
+    """Give the account with this (lower-case) e-mail address."""
+    return session.connection().execute(_BY_EMAIL, {"email": email}).one_or_none()
+
+
+def by_subject(session: Session, subject: str) -> sa.Row[Any] | None:
+    """Give the account that is linked to this subject."""
+    return session.connection().execute(_BY_SUBJECT, {"subject": subject}).one_or_none()
+
+
+def link(session: Session, email: str, subject: str) -> sa.Row[Any] | None:
+    """Link the account with this e-mail address to a subject.
+
+    None when there is no such account, or it is linked, or the subject is another's.
+    """
+    try:
+        return (
+            session.connection()
+            .execute(_LINK, {"its_email": email, "subject": subject})
+            .one_or_none()
+        )
+    except IntegrityError:
+        return None

@@ -1,0 +1,1 @@
+"""The paths, methods and status codes."""

@@ -1,0 +1,53 @@
+"""Accounts: signing up, checking a password, and who am I."""
+
+from typing import Any
+
+from fastapi import APIRouter, status
+from sqlalchemy import Row
+
+from dependencies.auth import CurrentUserDep, HasherDep
+from dependencies.database import SessionDep
+from dependencies.rate_limit import RateLimited
+from models import user
+from routers.base import StrictRoute
+from schemas.user import Credentials, UserCreate, UserPublic
+from utils.problems import ConflictError, UnauthorizedError, found, problems
+
+router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
+
+
+@router.post(
+    "/signup",
+    status_code=status.HTTP_201_CREATED,
+    response_model=UserPublic,
+    responses=problems(400, 409, 413, 429, 503),
+    dependencies=[RateLimited],
+)
+async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> Row[Any]:
+    """Make an account; only a bcrypt hash of the password is kept."""
+    password_hash = await hasher.hash(new.password)
+    account = await session.run_sync(user.create, new.email, password_hash)
+    if account is None:
+        raise ConflictError("There is an account with this e-mail address already.")
+    return account
+
+
+@router.post(
+    "/login",
+    response_model=UserPublic,
+    responses=problems(400, 401, 413, 429, 503),
+    dependencies=[RateLimited],
+)
+async def login(who: Credentials, session: SessionDep, hasher: HasherDep) -> Row[Any]:
+    """Check a password against the stored hash; issues nothing (Better Auth does)."""
+    account = await session.run_sync(user.by_email, who.email)
+    password_hash = account.password_hash if account else None
+    if not await hasher.verify(who.password, password_hash) or account is None:
+        raise UnauthorizedError("The e-mail address or the password is wrong.")
+    return account
+
+
+@router.get("/me", response_model=UserPublic, responses=problems(401, 403, 404, 503))
+async def read_me(current: CurrentUserDep, session: SessionDep) -> Row[Any]:
+    """Give the account that the token belongs to."""
+    return found(await session.run_sync(user.read, current.id), "This account is gone.")

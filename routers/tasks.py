@@ -1,0 +1,111 @@
+"""Tasks: the caller's own, and nobody else's."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Response, status
+from pydantic import BeforeValidator
+from sqlalchemy import Row
+
+from dependencies.auth import Owner
+from dependencies.database import SessionDep
+from models import task, user
+from routers.base import StrictRoute
+from schemas.task import TaskCompletion, TaskCreate, TaskPublic, TaskUpdate
+from utils.problems import found, problems
+
+router = APIRouter(prefix="/api/{user_id}/tasks", tags=["tasks"], route_class=StrictRoute)
+
+
+def _decimal(text: str) -> int:
+    """Read an id in its one spelling: `1`, and neither `01` nor `+1`."""
+    if not (text.isascii() and text.isdigit()) or text.startswith("0"):
+        raise ValueError("not an id")
+    return int(text)
+
+
+_NO_ACCOUNT = "This account is gone."
+
+TaskId = Annotated[int, BeforeValidator(_decimal), Path(ge=1, le=user.MAX_ID, examples=[1])]
+
+
+@router.get("", response_model=list[TaskPublic], responses=problems(401, 403, 404, 503))
+async def list_tasks(owner: Owner, session: SessionDep) -> Sequence[Row[Any]]:
+    """Give all the tasks, the oldest first."""
+    tasks = await session.run_sync(task.every, owner)
+    if not tasks:
+        found(await session.run_sync(user.read, owner), _NO_ACCOUNT)
+    return tasks
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=TaskPublic,
+    responses={
+        201: {
+            "headers": {
+                "Location": {"description": "The task's address", "schema": {"type": "string"}}
+            }
+        },
+        **problems(400, 401, 403, 404, 413, 503),
+    },
+)
+async def create_task(
+    user_id: str, new: TaskCreate, owner: Owner, session: SessionDep, response: Response
+) -> Row[Any]:
+    """Make a task."""
+    made = found(await session.run_sync(task.create, owner, new.model_dump()), _NO_ACCOUNT)
+    response.headers["Location"] = f"/api/{quote(user_id, safe='')}/tasks/{made.id}"
+    return made
+
+
+@router.get("/{task_id}", response_model=TaskPublic, responses=problems(401, 403, 404, 503))
+async def read_task(task_id: TaskId, owner: Owner, session: SessionDep) -> Row[Any]:
+    """Give one task."""
+    return found(await session.run_sync(task.read, owner, task_id))
+
+
+@router.put(
+    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 413, 503)
+)
+async def replace_task(
+    task_id: TaskId, new: TaskCreate, owner: Owner, session: SessionDep
+) -> Row[Any]:
+    """Set all that one says of a task; what the body leaves out goes back to its default."""
+    return found(await session.run_sync(task.update, owner, task_id, new.model_dump()))
+
+
+@router.patch(
+    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 413, 503)
+)
+async def update_task(
+    task_id: TaskId, changes: TaskUpdate, owner: Owner, session: SessionDep
+) -> Row[Any]:
+    """Change the members that the body names and leave the rest."""
+    named = changes.model_dump(exclude_unset=True)
+    return found(await session.run_sync(task.update, owner, task_id, named))
+
+
+@router.patch(
+    "/{task_id}/complete",
+    response_model=TaskPublic,
+    responses=problems(400, 401, 403, 404, 413, 503),
+)
+async def complete_task(
+    task_id: TaskId, owner: Owner, session: SessionDep, completion: TaskCompletion | None = None
+) -> Row[Any]:
+    """Set whether a task is completed; without a body, turn it round."""
+    completed = completion.completed if completion else None
+    return found(await session.run_sync(task.complete, owner, task_id, completed=completed))
+
+
+@router.delete(
+    "/{task_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(401, 403, 404, 503),
+)
+async def delete_task(task_id: TaskId, owner: Owner, session: SessionDep) -> None:
+    """Delete a task."""
+    found(await session.run_sync(task.remove, owner, task_id))

@@ -1,0 +1,1 @@
+"""A whole local stack, to try the service with nothing else installed."""

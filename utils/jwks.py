@@ -1,0 +1,245 @@
+"""The key set: the public keys that tokens are checked with, fetched from `JWKS_URL` (RFC 7517)."""
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from jose import jwk
+from jose.backends.base import Key
+from jose.exceptions import JWKError
+from jose.utils import base64_to_long
+
+from utils import eddsa
+from utils.problems import UnavailableError
+
+FRESH_SECONDS: Final = 300
+"""How long a key set serves before it is refreshed in the background."""
+STALE_SECONDS: Final = 3600
+"""How long it serves while the key server fails: removing a key is the only way to revoke it."""
+RETRY_SECONDS: Final = 2
+"""How long a failed fetch is not repeated."""
+REFRESHES: Final = 2
+"""How many fetches tokens that do not fit the key set may ask for …"""
+REFRESH_WINDOW_SECONDS: Final = 30
+"""… in this time."""
+CONNECT_SECONDS: Final = 2
+FETCH_SECONDS: Final = 5
+MAX_BYTES: Final = 64 * 1024
+MIN_RSA_BITS: Final = 2048
+
+_ALGORITHMS: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
+    ("OKP", "Ed25519"): eddsa.ALGORITHMS,
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("EC", "P-521"): ("ES512",),
+    ("RSA", None): ("RS256", "RS384", "RS512"),
+}
+_PRIVATE_MEMBERS: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+logger = logging.getLogger(__name__)
+
+
+class KeysUnavailableError(UnavailableError):
+    """There is no key set that may be used, and the key server does not give one."""
+
+    def __init__(self) -> None:
+        super().__init__("The keys to check tokens with cannot be had: try again shortly.")
+
+
+class _UnusableError(Exception):
+    """The key server's answer, or one key in it, is of no use; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationKey:
+    """One public key, ready for each algorithm that it may be used with."""
+
+    kid: str | None
+    algorithms: Mapping[str, Key]
+    source: str
+    """The JWK as it was sent: what tells whether two key sets hold the same key."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The keys of one answer of the key server."""
+
+    keys: tuple[VerificationKey, ...] = ()
+    asked_at: float = float("-inf")
+    """When the fetch that brought it began, on the key set's clock in seconds."""
+
+    def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
+        """Give the key that a token's header names; without a kid, the only one that fits."""
+        fitting = [
+            key
+            for key in self.keys
+            if algorithm in key.algorithms and (kid is None or key.kid == kid)
+        ]
+        return fitting[0] if len(fitting) == 1 else None
+
+
+class KeySet:
+    """The current keys of one key server, for one event loop.
+
+    Serves an immutable snapshot; fetches at most one at a time, however many requests wait for it.
+    `clock` gives seconds that never go back.
+    """
+
+    def __init__(
+        self, url: str, client: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        eddsa.register()
+        self._url = url
+        self._client = client
+        self._clock = clock
+        self._snapshot = Snapshot()
+        self._fetch: asyncio.Task[None] | None = None
+        self._failed_at = float("-inf")
+        self._refreshes: deque[float] = deque(maxlen=REFRESHES)
+
+    async def current(self) -> Snapshot:
+        """Give the key set to check tokens with.
+
+        Raises KeysUnavailableError when there is none, or none that is young enough, and the key
+        server does not answer with one.
+        """
+        age = self._clock() - self._snapshot.asked_at
+        if age < FRESH_SECONDS:
+            return self._snapshot
+        fetch = self._begin_fetch()
+        if age < STALE_SECONDS:
+            return self._snapshot
+        if fetch is not None:
+            await asyncio.shield(fetch)
+        if self._clock() - self._snapshot.asked_at >= STALE_SECONDS:
+            raise KeysUnavailableError
+        return self._snapshot
+
+    async def refreshed(self, since: float) -> Snapshot:
+        """Give a key set that was asked for after `since`, for a token that fits no key.
+
+        A fetch that runs already is waited for, but may have been answered before `since`. Where
+        the budget of fetches is spent, or the key server fails, it is the key set we have.
+        """
+        while self._snapshot.asked_at < since:
+            if self._fetch is None and not self._may_refresh():
+                break
+            fetch = self._begin_fetch()
+            if fetch is None:
+                break
+            await asyncio.shield(fetch)
+        return self._snapshot
+
+    def now(self) -> float:
+        """Tell the time on this key set's clock, in seconds."""
+        return self._clock()
+
+    async def aclose(self) -> None:
+        """Stop the fetch that may be running."""
+        if self._fetch is not None:
+            self._fetch.cancel()
+            await asyncio.gather(self._fetch, return_exceptions=True)
+
+    def _may_refresh(self) -> bool:
+        """Spend one of the few fetches that tokens may ask for; False when there is none left."""
+        now = self._clock()
+        if len(self._refreshes) == REFRESHES and now - self._refreshes[0] < REFRESH_WINDOW_SECONDS:
+            return False
+        self._refreshes.append(now)
+        return True
+
+    def _begin_fetch(self) -> asyncio.Task[None] | None:
+        """Give the running fetch or a new one; None while the last failure is too fresh."""
+        if self._fetch is None and self._clock() - self._failed_at >= RETRY_SECONDS:
+            self._fetch = asyncio.create_task(self._replace_snapshot())
+        return self._fetch
+
+    async def _replace_snapshot(self) -> None:
+        asked_at = self._clock()
+        try:
+            keys = _read_keys(await self._download(), self._snapshot.keys)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _UnusableError) as error:
+            self._failed_at = self._clock()
+            logger.warning("key set not refreshed: %s", str(error) or type(error).__name__)
+        else:
+            self._snapshot = Snapshot(keys, asked_at)
+        finally:
+            self._fetch = None
+
+    async def _download(self) -> bytes:
+        async with (
+            asyncio.timeout(FETCH_SECONDS),
+            self._client.stream(
+                "GET",
+                self._url,
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                timeout=httpx.Timeout(FETCH_SECONDS, connect=CONNECT_SECONDS),
+                follow_redirects=False,
+            ) as response,
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise _UnusableError(f"the answer has status {response.status_code}")
+            body = b""
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise _UnusableError(f"the answer is larger than {MAX_BYTES} bytes")
+            return body
+
+
+def _read_keys(body: bytes, known_keys: tuple[VerificationKey, ...]) -> tuple[VerificationKey, ...]:
+    """Read the keys of a JWK set that can be used; a key that is known stays the same object.
+
+    Raises _UnusableError when there is none.
+    """
+    try:
+        entries = json.loads(body)["keys"]
+        named = Counter(str(entry.get("kid")) for entry in entries if "kid" in entry)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise _UnusableError("the answer is no JWK set") from None
+    known = {key.source: key for key in known_keys}
+    keys = []
+    for entry in entries:
+        source = json.dumps(entry, sort_keys=True)
+        try:
+            key = known.get(source) or _read_key(entry, source)
+        except _UnusableError as error:
+            logger.warning("a key of the key set is left out: %s", error)
+        else:
+            if named[str(key.kid)] > 1:
+                logger.warning("a key of the key set is left out: its kid stands twice")
+            else:
+                keys.append(key)
+    if not keys:
+        raise _UnusableError("there is no key in it that can be used")
+    return tuple(keys)
+
+
+def _read_key(entry: dict[str, Any], source: str) -> VerificationKey:
+    """Read one JWK (RFC 7517 §4); raises _UnusableError for one that must not be used."""
+    kid, key_type = entry.get("kid"), entry.get("kty")
+    if not isinstance(kid, str | None):
+        raise _UnusableError("its kid is no string")
+    if key_type == "oct" or _PRIVATE_MEMBERS & entry.keys():
+        raise _UnusableError("it is private or symmetric")
+    try:
+        if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+            raise _UnusableError("it is not meant for checking signatures")
+        algorithms = _ALGORITHMS[key_type, None if key_type == "RSA" else entry["crv"]]
+        if entry.get("alg", algorithms[0]) not in algorithms:
+            raise _UnusableError("its alg does not go with its kty and crv")
+        if "alg" in entry and key_type == "RSA":
+            algorithms = (entry["alg"],)
+        if key_type == "RSA" and base64_to_long(entry["n"]).bit_length() < MIN_RSA_BITS:
+            raise _UnusableError(f"it has fewer than {MIN_RSA_BITS} bits")
+        keys = {algorithm: jwk.construct(entry, algorithm) for algorithm in algorithms}
+    except (JWKError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm):
+        raise _UnusableError("its members make no public key that is known here") from None
+    return VerificationKey(kid, keys, source)

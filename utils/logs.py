@@ -1,0 +1,103 @@
+"""Logs: one line a request, in text or JSON, and nothing in them that is secret."""
+
+import logging.config
+import re
+import time
+from typing import Literal
+from uuid import uuid4
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID = "X-Request-ID"
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+logger = logging.getLogger(__name__)
+
+
+def configure_logging(log_format: Literal["text", "json"]) -> None:
+    """Send every log line of the process, uvicorn's own too, to standard error in one format."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "fmt": "{asctime}{levelname}{name}{message}",
+                    "style": "{",
+                    "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+                },
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format}},
+            "root": {"handlers": ["stderr"], "level": "INFO"},
+            "loggers": {
+                "uvicorn": {"handlers": []},
+                # Our line says more: uvicorn's has the raw address, query and all.
+                "uvicorn.access": {"handlers": [], "propagate": False},
+                "alembic": {"level": "WARNING"},
+                # httpx would log each fetch of the key set.
+                "httpx": {"level": "WARNING"},
+            },
+        }
+    )
+
+
+class RequestLogMiddleware:
+    """Name each request, on its answer and in its log line.
+
+    The caller's `X-Request-ID` is kept when it is a sane one. Stands outside of everything else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, add the header to its answer and log what came of it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started_at = time.perf_counter()
+        request_id = _request_id(scope)
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        finally:
+            # The route, not the path: what callers make up does not get into the log.
+            route = getattr(scope.get("route"), "path", "(none)")
+            user_id = scope.get("state", {}).get("user_id")
+            milliseconds = round((time.perf_counter() - started_at) * 1000, 1)
+            logger.info(
+                "%s %s %s %s ms user=%s request=%s",
+                scope["method"],
+                route,
+                status,
+                milliseconds,
+                user_id,
+                request_id,
+                extra={
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "milliseconds": milliseconds,
+                    "user_id": user_id,
+                    "request_id": request_id,
+                },
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    """Give the caller's request id, or a new one where it sent none or a strange one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid4().hex

@@ -1,0 +1,74 @@
+"""Passwords: judged, hashed and checked here and nowhere else."""
+
+import functools
+import os
+import unicodedata
+from pathlib import Path
+
+from anyio import CapacityLimiter, to_thread
+from passlib.context import CryptContext
+
+MIN_PASSWORD_CHARACTERS = 8
+MAX_PASSWORD_BYTES = 72
+"""The longest password in bytes of UTF-8: bcrypt looks no further."""
+
+UNUSABLE_HASH = "!"
+"""Stands where an account has no password; no password matches it."""
+
+# A real hash, of a password that nobody knows: what a login is checked against when there is none.
+_NOBODYS_HASH = "$2b$12$wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
+
+
+class PasswordHasher:
+    """bcrypt at 12 rounds, in threads of its own.
+
+    A hash costs a quarter of a second of one core. bcrypt lets go of the GIL meanwhile, so a thread
+    is enough to keep the event loop free; one core is left to everything else, where there are two.
+    """
+
+    def __init__(self) -> None:
+        self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=12)
+        self._limiter = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
+
+    async def hash(self, password: str) -> str:
+        """Hash a password in which `password_fault` finds none."""
+        return await to_thread.run_sync(self._context.hash, password, limiter=self._limiter)
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Tell whether the password belongs to the hash, with the same work whatever the answer.
+
+        No hash, a hash that no password matches and a password that bcrypt would not take whole
+        cost one check too, so that the time of an answer tells nothing of the account.
+        """
+        hopeless = password_hash in (None, UNUSABLE_HASH) or not _fits_bcrypt(password)
+        if hopeless:
+            password, password_hash = "", _NOBODYS_HASH
+        matches = await to_thread.run_sync(
+            self._context.verify, password, password_hash, limiter=self._limiter
+        )
+        return matches and not hopeless
+
+
+def normalise_password(password: str) -> str:
+    """Bring a password to Unicode's NFC, so that every keyboard types the same one."""
+    return unicodedata.normalize("NFC", password)
+
+
+def password_fault(password: str) -> str | None:
+    """Say in one phrase why a (normalised) password is refused; None when it will do."""
+    if len(password) < MIN_PASSWORD_CHARACTERS:
+        return f"A password has at least {MIN_PASSWORD_CHARACTERS} characters"
+    if not _fits_bcrypt(password):
+        return f"A password has at most {MAX_PASSWORD_BYTES} bytes of UTF-8, and no NUL character"
+    if password.lower() in _commonest_passwords():
+        return "This password is one of the commonest, and the first that anybody would try"
+    return None
+
+
+def _fits_bcrypt(password: str) -> bool:
+    return "\0" not in password and len(password.encode()) <= MAX_PASSWORD_BYTES
+
+
+@functools.cache
+def _commonest_passwords() -> frozenset[str]:
+    return frozenset(Path(__file__).with_name("common_passwords.txt").read_text().split())

@@ -1,0 +1,205 @@
+"""Bearer tokens: JSON Web Tokens (RFC 7519), signed by a key of the key set (RFC 7515, 8725)."""
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jose import jws
+from jose.exceptions import JOSEError
+
+from utils.jwks import KeySet, Snapshot, VerificationKey
+
+MAX_TOKEN_BYTES: Final = 16 * 1024
+LEEWAY_SECONDS: Final = 10
+"""How far the clocks of the issuer and of this machine may be apart."""
+MAX_REMEMBERED: Final = 10_000
+"""How many verified tokens are remembered at most."""
+
+_SHAPE: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+
+
+class InvalidTokenError(Exception):
+    """The token must not be trusted; the message is a sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a verified token says of its bearer."""
+
+    subject: str
+    email: str | None
+    email_verified: bool
+
+
+@dataclass(frozen=True)
+class _Verified:
+    claims: Claims
+    expires_at: float
+    key: VerificationKey
+
+
+class TokenVerifier:
+    """Checks tokens of one issuer for one audience, and remembers those that it has checked.
+
+    `clock` gives the seconds since 1970 (RFC 7519 §2, NumericDate).
+    """
+
+    def __init__(
+        self, keys: KeySet, issuer: str, audience: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._clock = clock
+        self._remembered: dict[bytes, _Verified] = {}
+
+    async def verify(self, token: str) -> Claims:
+        """Give the claims of a valid token.
+
+        Raises InvalidTokenError for any other string, and KeysUnavailableError when there is no
+        key to check it with.
+        """
+        snapshot = await self._keys.current()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        verified = self._remembered.get(digest)
+        if verified is None or verified.key not in snapshot.keys:
+            verified = await self._check(token, snapshot)
+            while len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[digest] = verified
+        if self._clock() >= verified.expires_at + LEEWAY_SECONDS:
+            self._remembered.pop(digest, None)
+            raise InvalidTokenError("The token has expired.")
+        return verified.claims
+
+    async def _check(self, token: str, snapshot: Snapshot) -> _Verified:
+        asked_at = self._keys.now()
+        kid, algorithm = _read_header(token)
+        found = _verify_signature(token, kid, algorithm, snapshot)
+        if found is None:
+            newer = await self._keys.refreshed(since=asked_at)
+            if newer is not snapshot:
+                found = _verify_signature(token, kid, algorithm, newer)
+        if found is None:
+            raise InvalidTokenError("The token is not signed by a key of the key set.")
+        payload, key = found
+        return self._read_claims(payload, key)
+
+    def _read_claims(self, payload: bytes, key: VerificationKey) -> _Verified:
+        """Check the registered claims, each of its JSON type (RFC 7519 §4.1)."""
+        claims = _read_object(payload, "claims")
+        subject, issuer, audience = (claims.get(name) for name in ("sub", "iss", "aud"))
+        if not isinstance(subject, str):
+            raise InvalidTokenError("The token has no sub claim, or one that is no string.")
+        if issuer != self._issuer:
+            raise InvalidTokenError("The token is of another issuer (iss) than the one expected.")
+        audiences = audience if isinstance(audience, list) else [audience]
+        if self._audience not in audiences or not all(isinstance(each, str) for each in audiences):
+            raise InvalidTokenError("The token is for another audience (aud) than this service.")
+        latest_start = self._clock() + LEEWAY_SECONDS
+        if any(
+            name in claims and _numeric_date(claims, name) > latest_start for name in ("nbf", "iat")
+        ):
+            raise InvalidTokenError("The token is not valid yet.")
+        email = claims.get("email")
+        return _Verified(
+            Claims(
+                subject,
+                email if isinstance(email, str) else None,
+                claims.get("emailVerified") is True,
+            ),
+            _numeric_date(claims, "exp"),
+            key,
+        )
+
+
+def _read_header(token: str) -> tuple[str | None, str]:
+    """Read the `kid` and the `alg` of a token in JWS compact serialisation (RFC 7515 §4.1)."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise InvalidTokenError(f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
+    parts = _SHAPE.fullmatch(token)
+    if parts is None or not all(_is_canonical(part) for part in parts.groups()):
+        raise InvalidTokenError("The token is not three parts of base64url.")
+    header = _read_object(base64.urlsafe_b64decode(_padded(parts[1])), "header")
+    kid, algorithm, token_type = header.get("kid"), header.get("alg"), header.get("typ", "JWT")
+    if "crit" in header or "b64" in header:
+        raise InvalidTokenError("The token's header asks for an extension (crit, b64).")
+    if not isinstance(token_type, str) or token_type.lower() not in ("jwt", "at+jwt"):
+        raise InvalidTokenError("The token's header names a type (typ) that is no JWT.")
+    if not isinstance(algorithm, str) or ("kid" in header and not isinstance(kid, str)):
+        raise InvalidTokenError("The token's header has an alg or a kid that is no string.")
+    return kid, algorithm
+
+
+def _verify_signature(
+    token: str, kid: str | None, algorithm: str, snapshot: Snapshot
+) -> tuple[bytes, VerificationKey] | None:
+    """Give the payload and the key that signed it; None where no key of the snapshot did.
+
+    python-jose gets one key instance and the one algorithm of that key, never a choice.
+    """
+    key = snapshot.find(kid, algorithm)
+    if key is None:
+        return None
+    try:
+        return jws.verify(token, key.algorithms[algorithm], [algorithm]), key
+    except JOSEError:
+        return None
+
+
+def _read_object(text: bytes, name: str) -> dict[str, Any]:
+    """Read a JSON object strictly: UTF-8, no member twice, no NaN."""
+    try:
+        value = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_no_member_twice, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidTokenError(f"The token's {name} cannot be read: no JSON object.")
+    return value
+
+
+def _no_member_twice(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) != len(members):
+        raise ValueError("a member stands twice")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _numeric_date(claims: dict[str, Any], name: str) -> float:
+    """Give a claim that is a NumericDate: a number of seconds since 1970, and no boolean."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidTokenError(f"The token has no {name} claim, or one that is no number.")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise InvalidTokenError(f"The token's {name} claim is no point in time.")
+    return value
+
+
+def _is_canonical(part: str) -> bool:
+    """Tell whether a part is base64url in its only spelling: no bits left over (RFC 4648 §3.5)."""
+    try:
+        decoded = base64.urlsafe_b64decode(_padded(part))
+    except binascii.Error:
+        return False
+    return base64.urlsafe_b64encode(decoded).rstrip(b"=") == part.encode()
+
+
+def _padded(part: str) -> str:
+    return part + "=" * (-len(part) % 4)
