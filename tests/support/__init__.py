@@ -1,0 +1,1 @@
+"""What the tests start and speak with: servers, keys, people."""

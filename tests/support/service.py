@@ -1,0 +1,84 @@
+"""The service itself, on a real socket, in a thread of the tests."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from pydantic import SecretStr
+
+from dependencies.settings import Settings
+from main import create_app
+from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
+
+ORIGIN = "http://localhost:3000"
+
+
+def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
+    """Give settings for the tests, which sign up more often than anybody may."""
+    return Settings(
+        **{
+            "database_url": SecretStr(database_url),
+            "jwks_url": jwks_url,
+            "jwt_issuer": ISSUER,
+            "jwt_audience": AUDIENCE,
+            "auth_rate_limit": "100000/minute",
+            "migrate_on_start": False,
+            **changes,
+        }
+    )
+
+
+@contextmanager
+def running_service(settings: Settings, **uvicorn_options: Any) -> Iterator[httpx.Client]:
+    """Run the service on a port of its own; gives a client for it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings), log_config=None, **uvicorn_options)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("the service did not start")
+            time.sleep(0.01)
+        host, port = listener.getsockname()
+        with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+class Person:
+    """Somebody who is signed in at the front end, and speaks to the service."""
+
+    def __init__(self, client: httpx.Client, key: SigningKey, **claims: Any) -> None:
+        self.client = client
+        self.token = key.token(**claims)
+        self.headers = {"Authorization": f"Bearer {self.token}"}
+        self.id: int = self.call("GET", "/api/auth/me").json()["id"]
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request with the token."""
+        headers = {**self.headers, **options.pop("headers", {})}
+        return self.client.request(method, path, headers=headers, **options)
+
+    def tasks(self, method: str, path: object = "", **options: Any) -> httpx.Response:
+        """Send a request about the person's own tasks; `path` is what follows."""
+        suffix = f"/{path}" if path != "" else ""
+        return self.call(method, f"/api/{self.id}/tasks{suffix}", **options)
+
+    def create(self, **task: Any) -> dict[str, Any]:
+        """Make a task."""
+        answer = self.tasks("POST", json={"title": "a task", **task})
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
