@@ -73,7 +73,15 @@ def listen(port: int, option: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the sandbox, which runs two of them."""
+    """A server that says when it is up, and leaves signals to the sandbox, which runs two."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -92,12 +100,12 @@ async def serve(servers: dict[_Server, socket.socket], greeting: str) -> None:
     async with asyncio.TaskGroup() as group:
         for server, listener in servers.items():
             group.create_task(server.serve(sockets=[listener]))
-        while not all(server.started or server.should_exit for server in servers):
-            await asyncio.sleep(0.05)
-        if not any(server.should_exit for server in servers):
-            print(greeting, flush=True)
-        else:
+        for server in servers:
+            await server.up.wait()
+        if any(server.should_exit for server in servers):
             stop()
+        else:
+            print(greeting, flush=True)
 
 
 def main() -> None:
