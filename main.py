@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from uvicorn.config import STARTUP_FAILURE
 
 from dependencies.auth import Identities
 from dependencies.database import Database, database_problem
@@ -24,7 +25,6 @@ from routers import auth, health, tasks
 from utils.jwks import KeySet
 from utils.logs import REQUEST_ID, RequestLogMiddleware, configure_logging
 from utils.problems import (
-    MAX_BODY_SIZE,
     Problem,
     ProblemMiddleware,
     http_problem,
@@ -67,10 +67,10 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        max_body_size=MAX_BODY_SIZE,
         generate_unique_id_function=lambda route: route.name,
         exception_handlers={
             HTTPException: http_problem,
+            status.HTTP_405_METHOD_NOT_ALLOWED: _wrong_method,
             RequestValidationError: validation_problem,
             OperationalError: database_problem,
             InterfaceError: database_problem,
@@ -82,7 +82,14 @@ def create_app(settings: Settings) -> FastAPI:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", REQUEST_ID],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            REQUEST_ID,
+        ],
         expose_headers=["ETag", "Link", "Location", "Retry-After", REQUEST_ID],
     )
     app.add_middleware(RequestLogMiddleware)
@@ -90,6 +97,16 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI documents this way
     return app
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    """Name all methods of the address (RFC 9110 §15.5.6); Starlette names those of one route."""
+    response = await http_problem(request, error)
+    path = getattr(request.scope.get("route"), "path", "")
+    operations = request.app.openapi()["paths"].get(path)
+    if operations:
+        response.headers["Allow"] = ", ".join(each.upper() for each in operations)
+    return response
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -115,7 +132,9 @@ def __getattr__(name: str) -> FastAPI:
     try:
         settings = Settings.from_environment()
     except ConfigurationError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        # With --workers, uvicorn would start any other worker that ends again and again.
+        sys.exit(STARTUP_FAILURE)
     configure_logging(settings.log_format)
     app = globals()["app"] = create_app(settings)
     return app

@@ -3,11 +3,12 @@
 import logging
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from sqlalchemy import Row
 from sqlmodel import Session
 
 from dependencies.database import Database, SessionDep
@@ -86,30 +87,36 @@ def _numbered(session: Session, claims: Claims) -> int:
 
 
 def _linked(session: Session, claims: Claims) -> int:
-    """Find the account that is linked to Better Auth's own id, or link or make one.
+    """Find the account that is linked to Better Auth's own id, or link or make one."""
+    account = user.by_subject(session, claims.subject) or _adopted(session, claims)
+    user_id: int = account.id
+    return user_id
+
+
+def _adopted(session: Session, claims: Claims) -> Row[Any]:
+    """Make an account for a subject that has none, or link the one with its e-mail address.
 
     Safe when a user's first requests come at once: whoever loses the race looks again.
     """
+    if claims.email is None:
+        raise UnauthorizedError("The token has no e-mail address, and its sub is not known.")
+    email = _normalised(claims.email)
+    account = user.create(session, email, UNUSABLE_HASH, claims.subject)
+    if account is None and claims.email_verified:
+        account = user.link(session, email, claims.subject)
+    if account is not None:
+        return account
+    owner = user.by_email(session, email)
+    # In this order: had another request linked the owner before we read it, it is found here.
     account = user.by_subject(session, claims.subject)
-    if account is None:
-        if claims.email is None:
-            raise UnauthorizedError("The token has no e-mail address, and its sub is not known.")
-        email = _normalised(claims.email)
-        account = (
-            user.create(session, email, UNUSABLE_HASH, claims.subject)
-            or (user.link(session, email, claims.subject) if claims.email_verified else None)
-            or user.by_subject(session, claims.subject)
+    if account is not None:
+        return account
+    if owner is not None and owner.auth_subject is None:
+        raise ForbiddenError(
+            "There is an account with this e-mail address: verify your e-mail address first"
+            " to use it."
         )
-        if account is None:
-            owner = user.by_email(session, email)
-            if owner is not None and owner.auth_subject is None:
-                raise ForbiddenError(
-                    "There is an account with this e-mail address: verify your e-mail address first"
-                    " to use it."
-                )
-            raise ForbiddenError("The account with this e-mail address is linked to another user.")
-    user_id: int = account.id
-    return user_id
+    raise ForbiddenError("The account with this e-mail address is linked to another user.")
 
 
 def _normalised(email: str) -> str:
@@ -183,7 +190,8 @@ async def get_owner(user_id: str, current: CurrentUserDep) -> int:
 
     Raises ForbiddenError for anybody else's, whether there is such a user or not.
     """
-    if user_id not in (str(current.id), current.subject):
+    is_own_id = current.id != user.NOBODY and user_id == str(current.id)
+    if not is_own_id and user_id != current.subject:
         raise ForbiddenError("The path names another user.")
     return current.id
 

@@ -6,15 +6,16 @@ import select
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import Annotated, Any, Concatenate, Final
 
 import psycopg2
 from fastapi import Depends, Request, Response
 from psycopg2 import extensions
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
 from sqlmodel import Session
 
 from utils.problems import UnavailableError, http_problem
@@ -34,59 +35,121 @@ class DeadlineError(psycopg2.OperationalError):
 
 
 class Database:
-    """An engine, and as many threads as it has connections.
+    """An engine on the event loop, and the sessions that have a connection open.
 
-    A request waits for a thread, asynchronously and for 3 seconds at most; the thread then finds a
-    connection free, and holds it only while its statement runs.
+    psycopg2 is a library that waits; where it would, its wait callback lets the event loop go on
+    and comes back (a greenlet, as in SQLAlchemy's own asyncio extension). So no request needs a
+    thread. A request waits for one of the connections for 3 seconds at most.
     """
 
     def __init__(self, url: str, pool_size: int) -> None:
-        self.engine = make_engine(url, pool_size)
-        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
+        self._engine = make_engine(url)
+        # Where connections are opened, because libpq looks up a host's name as it pleases. As many
+        # as connections, so that opening one never waits for another.
+        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="connect")
         self._free = asyncio.Semaphore(pool_size)
+        # The last one used is the first taken, so that those not needed age and Neon may sleep.
+        self._idle: list[_Connected] = []
 
     async def run_sync[**P, T](
         self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `work` with a session in a worker thread, as SQLAlchemy's AsyncSession does.
+        """Run `work` with a session, as SQLAlchemy's AsyncSession does.
 
-        Raises UnavailableError when no connection came free in time.
+        It has a connection to itself for as long as it runs. Raises UnavailableError when none came
+        free in time.
         """
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await self._free.acquire()
+            except TimeoutError:
+                raise UnavailableError("The database is too busy: try again shortly.") from None
+        else:
+            await self._free.acquire()
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._free.acquire()
-        except TimeoutError:
-            raise UnavailableError("The database is too busy: try again shortly.") from None
-        try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, copy_context().run, partial(self._work, work, *args, **kwargs)
+            return await greenlet_spawn(
+                self._try_twice, lambda session: work(session, *args, **kwargs)
             )
         finally:
             self._free.release()
 
-    def _work[**P, T](
-        self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        try:
-            with Session(self.engine) as session:
-                return work(session, *args, **kwargs)
-        except DBAPIError as error:
-            # A read whose connection breaks is tried once more. A write may have been done.
-            is_read = (error.statement or "").startswith("SELECT")
-            if not (error.connection_invalidated and is_read) or isinstance(
-                error.orig, DeadlineError
-            ):
-                raise
-        with Session(self.engine) as session:
-            return work(session, *args, **kwargs)
-
     def close(self) -> None:
-        """Let running statements end and close every connection."""
+        """Close every connection."""
+        for connected in self._idle:
+            connected.session.invalidate()
+        self._engine.dispose()
         self._threads.shutdown()
-        self.engine.dispose()
+
+    def _try_twice[T](self, work: Callable[[Session], T]) -> T:
+        """Do the work, and again when its connection broke while it read: a write may be done."""
+        try:
+            return self._try(work)
+        except DBAPIError as error:
+            is_read = (error.statement or "").startswith("SELECT")
+            is_late = isinstance(error.orig, DeadlineError)
+            if not (error.connection_invalidated and is_read) or is_late:
+                raise
+        return self._try(work)
+
+    def _try[T](self, work: Callable[[Session], T]) -> T:
+        connected = self._take()
+        try:
+            result = work(connected.session)
+        except DBAPIError:
+            connected.session.invalidate()
+            raise
+        except BaseException:
+            # No fault of the connection's; or, if it was, the next one to take it will see.
+            self._idle.append(connected)
+            raise
+        connected.last_used = time.monotonic()
+        self._idle.append(connected)
+        return result
+
+    def _take(self) -> "_Connected":
+        while self._idle:
+            connected = self._idle.pop()
+            if connected.is_open():
+                return connected
+            connected.session.invalidate()
+        opening = asyncio.get_running_loop().run_in_executor(
+            self._threads, _Connected, self._engine
+        )
+        return await_(opening)
 
 
-def make_engine(url: str, pool_size: int) -> Engine:
+class _Connected:
+    """A session that keeps its connection from one request to the next.
+
+    In autocommit that leaves nothing behind; to take a session apart and put it together again for
+    each statement costs more than the statement.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.session = Session(engine)
+        self.last_used = time.monotonic()
+        self._connection: Any = self.session.connection().connection.dbapi_connection
+
+    def is_open(self) -> bool:
+        """Tell whether PostgreSQL still listens.
+
+        It says nothing unasked but goodbye: a socket with something to read is a closed one. That
+        costs no round trip; after a long time idle, when a firewall may have dropped the connection
+        without a word, one is spent.
+        """
+        try:
+            if _ready(self._connection, extensions.POLL_READ, seconds=0):
+                return False
+            if time.monotonic() - self.last_used > IDLE_SECONDS:
+                with self._connection.cursor() as cursor:
+                    cursor.execute("SELECT 1")
+        except psycopg2.Error:
+            return False
+        return True
+
+
+def make_engine(url: str) -> Engine:
     """Make an engine for a libpq address, in autocommit: a statement is a transaction.
 
     libpq reads the address itself, so that every parameter in it counts. Nothing is sent that
@@ -94,69 +157,68 @@ def make_engine(url: str, pool_size: int) -> Engine:
     """
     # psycopg2 has one wait callback a process, and no read time-out without it.
     extensions.set_wait_callback(_wait)
-    engine = create_engine(
+    return create_engine(
         "postgresql+psycopg2://",
         creator=partial(psycopg2.connect, url),
+        # Whoever wants to keep a connection keeps the session that has it.
+        poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         # No ROLLBACK when a connection comes back: in autocommit there is nothing to undo.
         pool_reset_on_return=None,
         skip_autocommit_rollback=True,
         # Each new connection would ask for the type's number first.
         use_native_hstore=False,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=WAIT_SECONDS,
-        # The last one used is the first taken, so that those not needed age and Neon may sleep.
-        pool_use_lifo=True,
         # Titles, e-mail addresses and hashes are parameters.
         hide_parameters=True,
     )
-    event.listen(engine, "checkin", _note_last_use)
-    event.listen(engine, "checkout", _check_connection)
-    return engine
-
-
-def _note_last_use(_connection: Any, record: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
-    record.info["last_used"] = time.monotonic()
-
-
-def _check_connection(connection: Any, record: Any, _proxy: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
-    """Refuse a pooled connection that is closed, so that the pool opens another.
-
-    PostgreSQL says nothing unasked but goodbye: a socket with something to read is a closed one.
-    That costs no round trip; after a long time idle, when a firewall may have dropped the
-    connection without a word, one is spent.
-    """
-    last_used = record.info.get("last_used")
-    if last_used is None:
-        return
-    try:
-        if _ready(connection, select.POLLIN, seconds=0):
-            raise DisconnectionError
-        if time.monotonic() - last_used > IDLE_SECONDS:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-    except psycopg2.Error as error:
-        raise DisconnectionError from error
 
 
 def _wait(connection: extensions.connection) -> None:
-    """Wait for PostgreSQL as libpq would, but not for ever.
+    """Wait for PostgreSQL as libpq would, but not for ever, and not with the event loop in hand.
 
     Raises DeadlineError; psycopg2 then closes the connection.
     """
     connecting = connection.status == extensions.STATUS_SETUP
     deadline = time.monotonic() + (CONNECT_SECONDS if connecting else STATEMENT_SECONDS)
     while (state := connection.poll()) != extensions.POLL_OK:
-        event_mask = select.POLLOUT if state == extensions.POLL_WRITE else select.POLLIN
-        if not _ready(connection, event_mask, seconds=max(0, deadline - time.monotonic())):
+        seconds = max(0, deadline - time.monotonic())
+        if in_greenlet():
+            ready = await_(_ready_soon(connection, state, seconds))
+        else:
+            ready = _ready(connection, state, seconds)
+        if not ready:
             raise DeadlineError("PostgreSQL did not answer in time")
 
 
-def _ready(connection: extensions.connection, event_mask: int, *, seconds: float) -> bool:
+def _ready(connection: extensions.connection, state: int, seconds: float) -> bool:
+    """Wait, with the thread in hand, until the connection can do what `state` says it wants to."""
     poller = select.poll()
-    poller.register(connection.fileno(), event_mask)
+    wanted = select.POLLOUT if state == extensions.POLL_WRITE else select.POLLIN
+    poller.register(connection.fileno(), wanted)
     return bool(poller.poll(seconds * 1000))
+
+
+async def _ready_soon(connection: extensions.connection, state: int, seconds: float) -> bool:
+    """Wait likewise, while the event loop goes on."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[bool] = loop.create_future()
+
+    def answer(value: bool) -> None:  # noqa: FBT001 - it is the answer
+        if not ready.done():
+            ready.set_result(value)
+
+    file = connection.fileno()
+    timer = loop.call_later(seconds, answer, False)
+    try:
+        if state == extensions.POLL_WRITE:
+            loop.add_writer(file, answer, True)
+        else:
+            loop.add_reader(file, answer, True)
+        return await ready
+    finally:
+        timer.cancel()
+        loop.remove_writer(file)
+        loop.remove_reader(file)
 
 
 async def database_problem(request: Request, error: Exception) -> Response:

@@ -12,13 +12,10 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlmodel import Session
 
 from dependencies.database import make_engine
+from utils.logs import StartupError
 
 _PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 _REVISION = sa.text("SELECT version_num FROM alembic_version")
-
-
-class StartupError(Exception):
-    """The service cannot start; the message is one line for whoever starts it."""
 
 
 def upgrade(url: str) -> None:
@@ -26,7 +23,7 @@ def upgrade(url: str) -> None:
 
     Raises StartupError when the database cannot be reached, or is of a newer release.
     """
-    engine = make_engine(url, pool_size=1)
+    engine = make_engine(url)
     try:
         config = Config(toml_file=_PROJECT, attributes={"engine": engine})
         command.upgrade(config, "head")

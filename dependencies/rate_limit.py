@@ -1,7 +1,7 @@
 """How often one address may try to sign up or log in."""
 
 import time
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 
 import limits
@@ -31,12 +31,17 @@ class RateLimit:
 
 
 def _network(address: str) -> str:
-    """Give the address, or its /64 for IPv6, of which one client has them all."""
+    """Give the address, or its /64 for IPv6, of which one client has them all.
+
+    `::ffff:192.0.2.1` is IPv4, as a socket for both kinds of addresses spells it.
+    """
     try:
         parsed = ip_address(address)
     except ValueError:
         return address
-    return str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
+    return address
 
 
 async def limit_attempts(request: Request) -> None:

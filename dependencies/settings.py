@@ -1,15 +1,19 @@
 """The settings: read from the environment and `.env`, checked once, before anything starts."""
 
 import os
+import re
 from ipaddress import ip_address
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from typing import Final, Literal, Self
 
+import httpx
 import limits
 import psycopg2
 from dotenv import dotenv_values
 from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+# As browsers send it (RFC 6454 §6.2): in lower case, and nothing after the port.
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@A-Z]+")
 
 
 class ConfigurationError(Exception):
@@ -67,7 +71,7 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, url: SecretStr) -> SecretStr:
-        if urlsplit(url.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("not an address of PostgreSQL")
         try:
             parse_dsn(url.get_secret_value())
@@ -79,9 +83,12 @@ class Settings(BaseModel):
     @field_validator("jwks_url")
     @classmethod
     def _check_jwks_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if not parts.hostname or not (
-            parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            raise ValueError("not an address") from None
+        if not parts.host or not (
+            parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.host))
         ):
             raise ValueError("not an https:// address")
         return url
@@ -92,19 +99,19 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         origins = [origin.strip() for origin in value.split(",")]
-        for origin in origins:
-            parts = urlsplit(origin)
-            if (
-                parts.scheme not in ("http", "https")
-                or f"{parts.scheme}://{parts.netloc}" != origin
-            ):
-                raise ValueError("not a list of origins")
+        if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("not a list of origins")
         return origins
 
     @field_validator("auth_rate_limit")
     @classmethod
     def _check_rate_limit(cls, value: str) -> str:
-        limits.parse(value)
+        try:
+            (limit,) = limits.parse_many(value)
+        except ValueError:
+            raise ValueError("not one limit") from None
+        if limit.amount < 1:
+            raise ValueError("not a limit that lets anybody in")
         return value
 
 

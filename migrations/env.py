@@ -18,7 +18,7 @@ def _engine() -> sa.Engine:
     url = os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL")
     if not url:
         raise SystemExit("DATABASE_URL: missing; expected postgresql://user:password@host/database")
-    return make_engine(url, pool_size=1)
+    return make_engine(url)
 
 
 def _migrate(engine: sa.Engine) -> None:

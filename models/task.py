@@ -1,12 +1,19 @@
-"""The table of tasks, and its statements: the owner is part of every one of them."""
+"""The table of tasks, and its statements: the owner is part of every one of them.
 
-from collections.abc import Mapping, Sequence
+PostgreSQL writes a task's JSON itself, in the shape of `schemas.task.TaskPublic`: what it sends is
+what the caller gets, and no row is taken apart and put together again on the way.
+"""
+
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session, SQLModel
+
+NONE = "[]"
+"""A JSON array of no tasks."""
 
 
 class Task(SQLModel, table=True):
@@ -41,8 +48,20 @@ _TASKS = _TABLE.c
 _OWNED = _TASKS.user_id == sa.bindparam("owner")
 _ONE = (_TASKS.id == sa.bindparam("task_id")) & _OWNED
 
-_LIST = sa.select(_TABLE).where(_OWNED).order_by(_TASKS.id)
-_READ = sa.select(_TABLE).where(_ONE)
+_TIME = """to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_JSON = f"""row_to_json((
+    SELECT task FROM (SELECT
+        tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed,
+        {_TIME % "tasks.created_at"} AS created_at, {_TIME % "tasks.updated_at"} AS updated_at
+    ) AS task
+))::text"""
+_ONE_AS_JSON = sa.literal_column(_JSON, sa.Text)
+_ALL_AS_JSON = sa.literal_column(
+    f"'[' || coalesce(string_agg({_JSON}, ',' ORDER BY tasks.id), '') || ']'", sa.Text
+)
+
+_LIST = sa.select(_ALL_AS_JSON).select_from(_TABLE).where(_OWNED)
+_READ = sa.select(_ONE_AS_JSON).where(_ONE)
 _CREATE = (
     sa.insert(_TABLE)
     .values(
@@ -51,7 +70,7 @@ _CREATE = (
         description=sa.bindparam("description"),
         completed=sa.bindparam("completed"),
     )
-    .returning(*_TASKS)
+    .returning(_TASKS.id, _ONE_AS_JSON)
 )
 # A member that is not named is null here, and what stands in the row stays. Only a description can
 # be set to null; a flag tells that from one that is not named.
@@ -67,7 +86,7 @@ _UPDATE = (
         completed=sa.func.coalesce(sa.bindparam("new_completed"), _TASKS.completed),
         updated_at=sa.func.now(),
     )
-    .returning(*_TASKS)
+    .returning(_ONE_AS_JSON)
 )
 _COMPLETE = (
     sa.update(_TABLE)
@@ -76,67 +95,63 @@ _COMPLETE = (
         completed=sa.func.coalesce(sa.bindparam("new_completed"), ~_TASKS.completed),
         updated_at=sa.func.now(),
     )
-    .returning(*_TASKS)
+    .returning(_ONE_AS_JSON)
 )
 _REMOVE = sa.delete(_TABLE).where(_ONE).returning(_TASKS.id)
 
 
-def every(session: Session, owner: int) -> Sequence[sa.Row[Any]]:
-    """Give all tasks of one user, the oldest first."""
-    return session.connection().execute(_LIST, {"owner": owner}).all()
+def every(session: Session, owner: int) -> str | None:
+    """Give all tasks of one user as a JSON array, the oldest first; None when there is none."""
+    tasks: str = session.connection().execute(_LIST, {"owner": owner}).scalar_one()
+    return None if tasks == NONE else tasks
 
 
-def create(session: Session, owner: int, task: Mapping[str, Any]) -> sa.Row[Any] | None:
-    """Make a task; None when there is no such user."""
+def create(session: Session, owner: int, task: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Make a task, and give its id and its JSON; None when there is no such user."""
     try:
-        return session.connection().execute(_CREATE, {"owner": owner, **task}).one()
+        made = session.connection().execute(_CREATE, {"owner": owner, **task}).one()
     except IntegrityError:
         return None
+    return made[0], made[1]
 
 
-def read(session: Session, owner: int, task_id: int) -> sa.Row[Any] | None:
-    """Give one task of one user; None when there is no such task of theirs."""
-    return session.connection().execute(_READ, {"owner": owner, "task_id": task_id}).one_or_none()
+def read(session: Session, owner: int, task_id: int) -> str | None:
+    """Give one task of one user as JSON; None when there is no such task of theirs."""
+    return _one(session, _READ, {"owner": owner, "task_id": task_id})
 
 
-def update(
-    session: Session, owner: int, task_id: int, changes: Mapping[str, Any]
-) -> sa.Row[Any] | None:
+def update(session: Session, owner: int, task_id: int, changes: Mapping[str, Any]) -> str | None:
     """Set the members that `changes` names; None when there is no such task of theirs."""
     if not changes:
         return read(session, owner, task_id)
-    return (
-        session.connection()
-        .execute(
-            _UPDATE,
-            {
-                "owner": owner,
-                "task_id": task_id,
-                "new_title": changes.get("title"),
-                "has_description": "description" in changes,
-                "new_description": changes.get("description"),
-                "new_completed": changes.get("completed"),
-            },
-        )
-        .one_or_none()
+    return _one(
+        session,
+        _UPDATE,
+        {
+            "owner": owner,
+            "task_id": task_id,
+            "new_title": changes.get("title"),
+            "has_description": "description" in changes,
+            "new_description": changes.get("description"),
+            "new_completed": changes.get("completed"),
+        },
     )
 
 
-def complete(
-    session: Session, owner: int, task_id: int, *, completed: bool | None
-) -> sa.Row[Any] | None:
+def complete(session: Session, owner: int, task_id: int, *, completed: bool | None) -> str | None:
     """Set whether a task is completed, or turn it round (None); None when it is not theirs."""
-    return (
-        session.connection()
-        .execute(_COMPLETE, {"owner": owner, "task_id": task_id, "new_completed": completed})
-        .one_or_none()
+    return _one(
+        session, _COMPLETE, {"owner": owner, "task_id": task_id, "new_completed": completed}
     )
 
 
 def remove(session: Session, owner: int, task_id: int) -> int | None:
     """Delete one task of one user and give its id; None when there is no such task of theirs."""
-    return (
-        session.connection()
-        .execute(_REMOVE, {"owner": owner, "task_id": task_id})
-        .scalar_one_or_none()
-    )
+    result = session.connection().execute(_REMOVE, {"owner": owner, "task_id": task_id})
+    removed: int | None = result.scalar_one_or_none()
+    return removed
+
+
+def _one(session: Session, statement: sa.Executable, params: Mapping[str, Any]) -> str | None:
+    task: str | None = session.connection().execute(statement, params).scalar_one_or_none()
+    return task

@@ -1,17 +1,15 @@
 """Tasks: the caller's own, and nobody else's."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response, status
-from pydantic import BeforeValidator
-from sqlalchemy import Row
+from pydantic import BeforeValidator, Field
 
 from dependencies.auth import Owner
 from dependencies.database import SessionDep
 from models import task, user
-from routers.base import StrictRoute
+from routers.base import StrictRoute, json_response
 from schemas.task import TaskCompletion, TaskCreate, TaskPublic, TaskUpdate
 from utils.problems import found, problems
 
@@ -27,16 +25,19 @@ def _decimal(text: str) -> int:
 
 _NO_ACCOUNT = "This account is gone."
 
-TaskId = Annotated[int, BeforeValidator(_decimal), Path(ge=1, le=user.MAX_ID, examples=[1])]
+# A body may be left out but not be null: the type says so to whoever reads the OpenAPI document.
+_NOT_SENT: Any = None
+
+TaskId = Annotated[int, Field(ge=1, le=user.MAX_ID), BeforeValidator(_decimal), Path(examples=[1])]
 
 
 @router.get("", response_model=list[TaskPublic], responses=problems(401, 403, 404, 503))
-async def list_tasks(owner: Owner, session: SessionDep) -> Sequence[Row[Any]]:
+async def list_tasks(owner: Owner, session: SessionDep) -> Response:
     """Give all the tasks, the oldest first."""
     tasks = await session.run_sync(task.every, owner)
-    if not tasks:
+    if tasks is None:
         found(await session.run_sync(user.read, owner), _NO_ACCOUNT)
-    return tasks
+    return json_response(tasks or task.NONE)
 
 
 @router.post(
@@ -52,19 +53,18 @@ async def list_tasks(owner: Owner, session: SessionDep) -> Sequence[Row[Any]]:
         **problems(400, 401, 403, 404, 413, 503),
     },
 )
-async def create_task(
-    user_id: str, new: TaskCreate, owner: Owner, session: SessionDep, response: Response
-) -> Row[Any]:
+async def create_task(user_id: str, new: TaskCreate, owner: Owner, session: SessionDep) -> Response:
     """Make a task."""
     made = found(await session.run_sync(task.create, owner, new.model_dump()), _NO_ACCOUNT)
-    response.headers["Location"] = f"/api/{quote(user_id, safe='')}/tasks/{made.id}"
-    return made
+    task_id, body = made
+    location = f"/api/{quote(user_id, safe='')}/tasks/{task_id}"
+    return json_response(body, status.HTTP_201_CREATED, {"Location": location})
 
 
 @router.get("/{task_id}", response_model=TaskPublic, responses=problems(401, 403, 404, 503))
-async def read_task(task_id: TaskId, owner: Owner, session: SessionDep) -> Row[Any]:
+async def read_task(task_id: TaskId, owner: Owner, session: SessionDep) -> Response:
     """Give one task."""
-    return found(await session.run_sync(task.read, owner, task_id))
+    return json_response(found(await session.run_sync(task.read, owner, task_id)))
 
 
 @router.put(
@@ -72,9 +72,11 @@ async def read_task(task_id: TaskId, owner: Owner, session: SessionDep) -> Row[A
 )
 async def replace_task(
     task_id: TaskId, new: TaskCreate, owner: Owner, session: SessionDep
-) -> Row[Any]:
+) -> Response:
     """Set all that one says of a task; what the body leaves out goes back to its default."""
-    return found(await session.run_sync(task.update, owner, task_id, new.model_dump()))
+    return json_response(
+        found(await session.run_sync(task.update, owner, task_id, new.model_dump()))
+    )
 
 
 @router.patch(
@@ -82,10 +84,10 @@ async def replace_task(
 )
 async def update_task(
     task_id: TaskId, changes: TaskUpdate, owner: Owner, session: SessionDep
-) -> Row[Any]:
+) -> Response:
     """Change the members that the body names and leave the rest."""
     named = changes.model_dump(exclude_unset=True)
-    return found(await session.run_sync(task.update, owner, task_id, named))
+    return json_response(found(await session.run_sync(task.update, owner, task_id, named)))
 
 
 @router.patch(
@@ -94,11 +96,13 @@ async def update_task(
     responses=problems(400, 401, 403, 404, 413, 503),
 )
 async def complete_task(
-    task_id: TaskId, owner: Owner, session: SessionDep, completion: TaskCompletion | None = None
-) -> Row[Any]:
+    task_id: TaskId, owner: Owner, session: SessionDep, completion: TaskCompletion = _NOT_SENT
+) -> Response:
     """Set whether a task is completed; without a body, turn it round."""
     completed = completion.completed if completion else None
-    return found(await session.run_sync(task.complete, owner, task_id, completed=completed))
+    return json_response(
+        found(await session.run_sync(task.complete, owner, task_id, completed=completed))
+    )
 
 
 @router.delete(

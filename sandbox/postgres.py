@@ -20,10 +20,13 @@ with warnings.catch_warnings():
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[str]:
-    """Run PostgreSQL on the data in `folder`, made where there is none; gives its address."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with get_server(folder) as server:
+def running_postgres(folder: Path, *, keep: bool = True) -> Iterator[str]:
+    """Run PostgreSQL on the data in `folder`, made where there is none; gives its address.
+
+    Processes that name the same folder share the server; the last one stops it, and deletes the
+    data unless it is to be kept.
+    """
+    with get_server(folder, cleanup_mode="stop" if keep else "delete") as server:
         yield server.get_uri()
 
 
@@ -31,10 +34,8 @@ def main() -> int:
     """Run the command that the arguments name."""
     from dependencies.migrations import upgrade  # noqa: PLC0415 - the tests need no migration
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_postgres(Path(folder) / "postgres") as url,
-    ):
+    folder = Path(tempfile.gettempdir()) / f"todo-backend-{os.getpid()}"
+    with running_postgres(folder, keep=False) as url:
         upgrade(url)
         command = subprocess.run(sys.argv[1:], env={**os.environ, "DATABASE_URL": url}, check=False)
         return command.returncode

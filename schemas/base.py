@@ -1,8 +1,19 @@
 """What every body that comes in has in common."""
 
-from typing import Any
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+# PostgreSQL gives times in the zone of its session, which its administrator chooses.
+Timestamp = Annotated[
+    datetime,
+    AfterValidator(lambda time: time.astimezone(UTC)),
+    Field(examples=["2026-01-31T12:00:00.000000Z"]),
+]
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Body(BaseModel):
@@ -20,12 +31,16 @@ class Body(BaseModel):
 
 def is_storable(value: object) -> bool:
     """Tell whether PostgreSQL could store every text in a JSON value."""
-    match value:
-        case str():
-            return "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
-        case dict():
-            return all(is_storable(name) and is_storable(each) for name, each in value.items())
-        case list():
-            return all(is_storable(each) for each in value)
-        case _:
-            return True
+    # A loop, because what json reads may be nested deeper than Python recurses.
+    rest = [value]
+    while rest:
+        match rest.pop():
+            case str(text):
+                if _NOT_STORABLE.search(text):
+                    return False
+            case dict(members):
+                rest += members.keys()
+                rest += members.values()
+            case list(items):
+                rest += items
+    return True

@@ -1,11 +1,10 @@
 """Tasks on the wire."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
-from schemas.base import Body
+from schemas.base import Body, Timestamp
 
 Title = Annotated[
     str,
@@ -55,5 +54,5 @@ class TaskPublic(BaseModel):
     title: Title
     description: Description | None
     completed: bool
-    created_at: datetime = Field(examples=["2026-01-31T12:00:00.000000Z"])
-    updated_at: datetime = Field(examples=["2026-01-31T12:00:00.000000Z"])
+    created_at: Timestamp
+    updated_at: Timestamp

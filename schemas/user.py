@@ -1,12 +1,20 @@
 """Accounts on the wire."""
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.base import Body
+from schemas.base import Body, Timestamp
 from utils.security import normalise_password, password_fault
+
+
+def _address(email: str) -> str:
+    try:
+        return validate_email(email, check_deliverability=False).normalized.lower()
+    except EmailNotValidError:
+        # Its own words quote what was sent.
+        raise ValueError("This is not a valid e-mail address") from None
 
 
 def _strong(password: str) -> str:
@@ -16,7 +24,11 @@ def _strong(password: str) -> str:
     return password
 
 
-EmailAddress = Annotated[EmailStr, AfterValidator(str.lower), Field(examples=["user@example.com"])]
+EmailAddress = Annotated[
+    str,
+    Field(max_length=254, examples=["user@example.com"], json_schema_extra={"format": "email"}),
+    AfterValidator(_address),
+]
 Password = Annotated[
     str,
     AfterValidator(normalise_password),
@@ -48,4 +60,4 @@ class UserPublic(BaseModel):
 
     id: int = Field(examples=[1])
     email: str = Field(examples=["user@example.com"])
-    created_at: datetime = Field(examples=["2026-01-31T12:00:00.000000Z"])
+    created_at: Timestamp

@@ -1,7 +1,9 @@
 """What every test starts from: a PostgreSQL, a key server, the service, and people."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,15 +22,14 @@ MakeDatabase = Callable[[], str]
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres(testrun_uid: str) -> Iterator[str]:
     """Give the address of a PostgreSQL: CI's own, or one that all workers of this run share."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with running_postgres(folder / "postgres") as url:
+    # Not in pytest's own folder: a second run closes that to PostgreSQL's user while we are root.
+    folder = Path(tempfile.gettempdir()) / f"todo-backend-{testrun_uid}"
+    with running_postgres(folder, keep=False) as url:
         yield url
 
 

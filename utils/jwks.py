@@ -128,13 +128,12 @@ class KeySet:
         A fetch that runs already is waited for, but may have been answered before `since`. Where
         the budget of fetches is spent, or the key server fails, it is the key set we have.
         """
-        while self._snapshot.asked_at < since:
-            if self._fetch is None and not self._may_refresh():
-                break
+        if self._fetch is not None:
+            await asyncio.shield(self._fetch)
+        if self._snapshot.asked_at < since and (self._fetch is not None or self._may_refresh()):
             fetch = self._begin_fetch()
-            if fetch is None:
-                break
-            await asyncio.shield(fetch)
+            if fetch is not None:
+                await asyncio.shield(fetch)
         return self._snapshot
 
     def now(self) -> float:
@@ -150,16 +149,22 @@ class KeySet:
     def _may_refresh(self) -> bool:
         """Spend one of the few fetches that tokens may ask for; False when there is none left."""
         now = self._clock()
-        if len(self._refreshes) == REFRESHES and now - self._refreshes[0] < REFRESH_WINDOW_SECONDS:
+        is_spent = (
+            len(self._refreshes) == REFRESHES and now - self._refreshes[0] < REFRESH_WINDOW_SECONDS
+        )
+        if is_spent or self._failed_lately():
             return False
         self._refreshes.append(now)
         return True
 
     def _begin_fetch(self) -> asyncio.Task[None] | None:
         """Give the running fetch or a new one; None while the last failure is too fresh."""
-        if self._fetch is None and self._clock() - self._failed_at >= RETRY_SECONDS:
+        if self._fetch is None and not self._failed_lately():
             self._fetch = asyncio.create_task(self._replace_snapshot())
         return self._fetch
+
+    def _failed_lately(self) -> bool:
+        return self._clock() - self._failed_at < RETRY_SECONDS
 
     async def _replace_snapshot(self) -> None:
         asked_at = self._clock()
@@ -201,19 +206,22 @@ def _read_keys(body: bytes, known_keys: tuple[VerificationKey, ...]) -> tuple[Ve
     """
     try:
         entries = json.loads(body)["keys"]
-        named = Counter(str(entry.get("kid")) for entry in entries if "kid" in entry)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise _UnusableError("the answer is no JWK set") from None
+    if not isinstance(entries, list):
+        raise _UnusableError("the answer is no JWK set")
+    objects = [entry for entry in entries if isinstance(entry, dict)]
+    named = Counter(kid for entry in objects if isinstance(kid := entry.get("kid"), str))
     known = {key.source: key for key in known_keys}
     keys = []
-    for entry in entries:
-        source = json.dumps(entry, sort_keys=True)
+    for entry in objects:
         try:
+            source = json.dumps(entry, sort_keys=True)
             key = known.get(source) or _read_key(entry, source)
-        except _UnusableError as error:
+        except (_UnusableError, RecursionError) as error:
             logger.warning("a key of the key set is left out: %s", error)
         else:
-            if named[str(key.kid)] > 1:
+            if key.kid is not None and named[key.kid] > 1:
                 logger.warning("a key of the key set is left out: its kid stands twice")
             else:
                 keys.append(key)
@@ -229,6 +237,9 @@ def _read_key(entry: dict[str, Any], source: str) -> VerificationKey:
         raise _UnusableError("its kid is no string")
     if key_type == "oct" or _PRIVATE_MEMBERS & entry.keys():
         raise _UnusableError("it is private or symmetric")
+    if not all(isinstance(entry.get(name, ""), str) for name in ("n", "e", "x", "y")):
+        # python-jose would take a number for a length and ask for that much memory.
+        raise _UnusableError("its members are no strings")
     try:
         if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
             raise _UnusableError("it is not meant for checking signatures")

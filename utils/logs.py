@@ -2,7 +2,9 @@
 
 import logging.config
 import re
+import sys
 import time
+from functools import partial
 from typing import Literal
 from uuid import uuid4
 
@@ -13,6 +15,10 @@ REQUEST_ID = "X-Request-ID"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 logger = logging.getLogger(__name__)
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is one line for whoever starts it."""
 
 
 def configure_logging(log_format: Literal["text", "json"]) -> None:
@@ -33,7 +39,7 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format}},
             "root": {"handlers": ["stderr"], "level": "INFO"},
             "loggers": {
-                "uvicorn": {"handlers": []},
+                "uvicorn": {"handlers": [], "propagate": True},
                 # Our line says more: uvicorn's has the raw address, query and all.
                 "uvicorn.access": {"handlers": [], "propagate": False},
                 "alembic": {"level": "WARNING"},
@@ -56,7 +62,7 @@ class RequestLogMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, add the header to its answer and log what came of it."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, partial(_send_readably, send))
             return
         started_at = time.perf_counter()
         request_id = _request_id(scope)
@@ -93,6 +99,14 @@ class RequestLogMiddleware:
                     "request_id": request_id,
                 },
             )
+
+
+async def _send_readably(send: Send, message: Message) -> None:
+    """Put a StartupError's one line in place of its traceback, which uvicorn would log."""
+    error = sys.exception()
+    if message["type"] == "lifespan.startup.failed" and isinstance(error, StartupError):
+        message["message"] = str(error)
+    await send(message)
 
 
 def _request_id(scope: Scope) -> str:

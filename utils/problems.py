@@ -87,6 +87,15 @@ class ConflictError(ProblemError):
     status = HTTPStatus.CONFLICT
 
 
+class TooLargeError(ProblemError):
+    """413: the body is longer than `MAX_BODY_SIZE`."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+    def __init__(self) -> None:
+        super().__init__(f"The body is larger than {MAX_BODY_SIZE} bytes.")
+
+
 class TooManyRequestsError(ProblemError):
     """429: asked too often; `retry_after` is in seconds."""
 
@@ -174,14 +183,13 @@ _MESSAGES = {
 
 
 async def http_problem(_request: Request, error: Exception) -> Response:
-    """Answer our own errors, and Starlette's for an unknown path, method or a long body."""
+    """Answer our own errors, and Starlette's for an unknown path or method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     detail = error.detail
     if not isinstance(error, ProblemError):
         detail = {
             404: "There is nothing at this address.",
             405: "This address does not take that method.",
-            413: _EXAMPLES[413],
         }.get(error.status_code, "The request could not be read.")
     return problem_response(
         error.status_code, detail, errors=getattr(error, "errors", None), headers=error.headers
@@ -210,7 +218,7 @@ async def validation_problem(_request: Request, error: Exception) -> Response:
 
 
 class ProblemMiddleware:
-    """Answer 413 when the announced body is too long, and 500 for an error nobody expected.
+    """Answer 413 when the body is too long, and 500 for an error nobody expected.
 
     It stands inside the CORS middleware, so that a browser may read these answers too:
     FastAPI's own body limit and error page stand outside, and answer in plain text.
@@ -224,11 +232,16 @@ class ProblemMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > MAX_BODY_SIZE:
-                await problem_response(413, _EXAMPLES[413])(scope, receive, send)
-                return
+        size = 0
         started = False
+
+        async def receiving() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY_SIZE:
+                raise TooLargeError
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal started
@@ -236,7 +249,7 @@ class ProblemMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, sending)
+            await self.app(scope, receiving, sending)
         except Exception:
             logger.exception("unhandled error")
             if started:

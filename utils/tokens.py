@@ -109,12 +109,10 @@ class TokenVerifier:
         ):
             raise InvalidTokenError("The token is not valid yet.")
         email = claims.get("email")
+        if not isinstance(email, str | None):
+            raise InvalidTokenError("The token has an email claim that is no string.")
         return _Verified(
-            Claims(
-                subject,
-                email if isinstance(email, str) else None,
-                claims.get("emailVerified") is True,
-            ),
+            Claims(subject, email, claims.get("emailVerified") is True),
             _numeric_date(claims, "exp"),
             key,
         )
@@ -150,7 +148,7 @@ def _verify_signature(
         return None
     try:
         return jws.verify(token, key.algorithms[algorithm], [algorithm]), key
-    except JOSEError:
+    except (JOSEError, RecursionError):
         return None
 
 

@@ -193,6 +193,18 @@ def test_a_request_that_finds_no_connection_free_gives_up_and_health_still_answe
     assert carol.tasks("GET").status_code == 200
 
 
+def test_the_first_requests_of_a_service_may_arrive_at_once(
+    database_url: str, key_server: KeyServer, key: SigningKey
+) -> None:
+    headers = {"Authorization": f"Bearer {key.token()}"}
+    with (
+        running_service(make_settings(database_url, key_server.url)) as client,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        answers = threads.map(lambda _: client.get("/api/auth/me", headers=headers), range(20))
+        assert {answer.status_code for answer in answers} == {200}
+
+
 def test_the_database_restarting_is_503_and_then_over(
     make_database: MakeDatabase, key_server: KeyServer, key: SigningKey
 ) -> None:

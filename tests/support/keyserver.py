@@ -1,9 +1,10 @@
 """A real key server that rotates its keys, fails, hangs and talks rubbish as it is told."""
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,6 +27,10 @@ class KeyServer:
         """Seconds before an answer."""
         self.trickle = 0.0
         """Seconds between two bytes of the body."""
+        self.endless = False
+        """Whether to go on answering for as long as somebody reads."""
+        self.sent = 0
+        """How many bytes of endless answers were sent."""
 
     def publish(self, *jwks: Any) -> None:
         """Answer with these entries, whatever they are."""
@@ -39,8 +44,8 @@ class KeyServer:
 
 
 @contextmanager
-def running_key_server(*keys: SigningKey) -> Iterator[KeyServer]:
-    """Run a key server on a port of its own."""
+def running_key_server(*keys: SigningKey, port: int = 0) -> Iterator[KeyServer]:
+    """Run a key server on a port of its own, or on the one that is given."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -51,10 +56,15 @@ def running_key_server(*keys: SigningKey) -> Iterator[KeyServer]:
             body = server.answer()
             try:
                 self.send_response(server.status)
-                self.send_header("Content-Length", str(len(body)))
+                if server.endless:
+                    self.send_header("Transfer-Encoding", "chunked")
+                else:
+                    self.send_header("Content-Length", str(len(body)))
                 for name, value in server.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
+                while server.endless:
+                    server.sent += self.wfile.write(b"2000\r\n" + b" " * 0x2000 + b"\r\n")
                 if server.trickle:
                     for each in body:
                         self.wfile.write(bytes([each]))
@@ -67,7 +77,7 @@ def running_key_server(*keys: SigningKey) -> Iterator[KeyServer]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     listener.daemon_threads = True
     server = KeyServer(f"http://127.0.0.1:{listener.server_port}/api/auth/jwks", *keys)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
@@ -78,3 +88,21 @@ def running_key_server(*keys: SigningKey) -> Iterator[KeyServer]:
         listener.shutdown()
         listener.server_close()
         thread.join()
+
+
+class Clock:
+    """Seconds that pass when they are told to, and a microsecond each time somebody looks."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+
+async def eventually(happened: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something that goes on in the background has happened."""
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110 - what happens sets no event
+            await asyncio.sleep(0.005)

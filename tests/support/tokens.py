@@ -85,10 +85,16 @@ class SigningKey:
 
     def raw_token(self, header: object, claims: object) -> str:
         """Sign a header and claims, as they are: bytes, or anything that JSON can say."""
-        signed = ".".join(
-            base64url(part if isinstance(part, bytes) else json.dumps(part).encode())
-            for part in (header, claims)
+        return self.seal(
+            *(
+                base64url(part if isinstance(part, bytes) else json.dumps(part).encode())
+                for part in (header, claims)
+            )
         )
+
+    def seal(self, header: str, claims: str) -> str:
+        """Sign the first two parts of a token, however they are spelled."""
+        signed = f"{header}.{claims}"
         return f"{signed}.{base64url(self.sign(signed.encode()))}"
 
 

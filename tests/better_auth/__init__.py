@@ -1,0 +1,1 @@
+"""A real Better Auth front end signs users in, proved end to end."""

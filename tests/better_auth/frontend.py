@@ -1,0 +1,207 @@
+"""A running Better Auth, the service behind it, and the people who sign in there."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from tests.better_auth.toolchain import FOLDER
+from tests.support.service import make_settings, running_service
+
+AUDIENCE = "todo-backend"
+PASSWORD = "correct horse battery staple"
+
+
+class Visitor:
+    """Somebody in front of the front end, with a browser's cookies."""
+
+    def __init__(self, address: str, origin: str, forwarded_for: str | None = None) -> None:
+        self.email = f"{uuid4().hex}@example.com"
+        self.http = httpx.Client(base_url=address, headers={"Origin": origin}, timeout=30)
+        if forwarded_for is not None:
+            self.http.headers["X-Forwarded-For"] = forwarded_for
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """Ask Better Auth for something."""
+        return self.http.post(f"/api/auth/{path}", json=body)
+
+    def sign_up(self, password: str = PASSWORD, **more: Any) -> httpx.Response:
+        """Fill in the form for new users."""
+        body = {"name": "A. Visitor", "email": self.email, "password": password, **more}
+        return self.post("sign-up/email", **body)
+
+    def sign_in(self, password: str = PASSWORD) -> httpx.Response:
+        """Fill in the other form."""
+        return self.post("sign-in/email", email=self.email, password=password)
+
+    def user(self) -> Any:
+        """Give the `session.user` that a page of the front end sees."""
+        return self.http.get("/api/auth/get-session").json()["user"]
+
+    def token(self) -> str:
+        """Fetch a token, as the page does before it calls the service."""
+        answer = self.http.get("/api/auth/token")
+        assert answer.status_code == 200, answer.text
+        token: str = answer.json()["token"]
+        return token
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers of a request to the service, with a fresh token."""
+        return bearer(self.token())
+
+
+class FrontEnd:
+    """One set-up of Better Auth: `address` is where it listens, `origin` what it calls itself."""
+
+    def __init__(self, setup: str, origin: str | None = None) -> None:
+        self._setup = setup
+        self._listener = _listen(0)
+        self.port: int = self._listener.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.origin = origin or f"http://localhost:{self.port}"
+        self.jwks_url = f"{self.address}/api/auth/jwks"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._visitors = ExitStack()
+
+    def start(self, folder: Path, **environment: str) -> None:
+        """Start Node; it answers as soon as it can, and requests wait until then."""
+        if self._listener.fileno() < 0:
+            self._listener = _listen(self.port)
+        self._mailbox = folder / f"mail-{uuid4().hex}"
+        self._log = folder / f"log-{uuid4().hex}"
+        with self._log.open("wb") as log, self._listener:
+            self._process = subprocess.Popen(
+                ["node", "build/server.js", self._setup],
+                cwd=FOLDER,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "LISTEN_FD": str(self._listener.fileno()),
+                    "MAILBOX": str(self._mailbox),
+                    "BETTER_AUTH_URL": self.origin,
+                    "BETTER_AUTH_SECRET": "a secret of the tests, 32 characters or more",
+                    **environment,
+                },
+                pass_fds=[self._listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        """Stop Node, with all that its memory holds."""
+        self._listener.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def visitor(self, **options: Any) -> Visitor:
+        """Give somebody new, not signed up yet."""
+        visitor = Visitor(self.address, self.origin, **options)
+        self._visitors.enter_context(visitor.http)
+        return visitor
+
+    def signed_up(self, **more: Any) -> Visitor:
+        """Give somebody who has just signed up, with these members in the form."""
+        visitor = self.visitor()
+        answer = visitor.sign_up(**more)
+        assert answer.status_code == 200, answer.text + self.log()
+        return visitor
+
+    def keys(self) -> Any:
+        """Fetch the key set."""
+        return httpx.get(self.jwks_url).json()["keys"]
+
+    def mail(self) -> list[Any]:
+        """Give the e-mail that was sent, oldest first."""
+        return [json.loads(line) for line in self._mailbox.read_text().splitlines()]
+
+    def log(self) -> str:
+        """Give what Better Auth has printed."""
+        return self._log.read_text()
+
+    def close(self) -> None:
+        """Stop, and close what the visitors have open."""
+        self._visitors.close()
+        self.stop()
+
+
+class Stack:
+    """A front end and the service behind it."""
+
+    def __init__(self, front_end: FrontEnd, service: httpx.Client) -> None:
+        self.front_end = front_end
+        self.service = service
+
+    def call(self, visitor: Visitor, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send the service a request of the visitor's, with a fresh token."""
+        return self.service.request(method, path, headers=visitor.headers(), **options)
+
+    def me(self, visitor: Visitor) -> Any:
+        """Give the visitor's account at the service."""
+        answer = self.call(visitor, "GET", "/api/auth/me")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def sign_up_directly(self, email: str, password: str = PASSWORD) -> Any:
+        """Make an account at the service, past the front end."""
+        answer = self.service.post("/api/auth/signup", json={"email": email, "password": password})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+
+@contextmanager
+def running_stack(  # noqa: PLR0913 - each is a choice of some test
+    setup: str,
+    *,
+    folder: Path,
+    database_url: str,
+    origin: str | None = None,
+    settings: dict[str, Any] | None = None,
+    uvicorn_options: dict[str, Any] | None = None,
+    **environment: str,
+) -> Iterator[Stack]:
+    """Run a set-up of Better Auth and the service, each with the other's address."""
+    with closing(FrontEnd(setup, origin)) as front_end:
+        changes = {"jwt_issuer": front_end.origin, "jwt_audience": AUDIENCE, **(settings or {})}
+        wiring = make_settings(database_url, front_end.jwks_url, **changes)
+        with running_service(wiring, **(uvicorn_options or {})) as service:
+            backend_url = str(service.base_url).rstrip("/")
+            front_end.start(folder, **{"BACKEND_URL": backend_url, **environment})
+            yield Stack(front_end, service)
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Give the header that carries the token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def decoded(token: str) -> tuple[Any, Any]:
+    """Read the header and the claims of a token, as they are."""
+    header, claims, _ = (
+        base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token.split(".")
+    )
+    return json.loads(header), json.loads(claims)
+
+
+def free_port() -> int:
+    """Give a port that nobody has, for a server that cannot be handed a socket."""
+    with _listen(0) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(128)
+    return listener

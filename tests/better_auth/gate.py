@@ -1,0 +1,56 @@
+"""A gate between the front end's server and the service, that can be shut, or lose answers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+
+
+class Gate:
+    """Passes requests on to `service`."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.service: httpx.Client
+        self.is_shut = False
+        """Hang up on whoever comes, as if the service were away."""
+        self.loses_answers = False
+        """Let requests through, and hang up instead of passing the answer back."""
+
+
+@contextmanager
+def running_gate() -> Iterator[Gate]:
+    """Run a gate on a port of its own; what lies behind it is said later."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if gate.is_shut:
+                return
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = gate.service.post(
+                self.path, content=body, headers={"Content-Type": self.headers["Content-Type"]}
+            )
+            if gate.loses_answers:
+                return
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers["Content-Type"])
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    gate = Gate(f"http://127.0.0.1:{listener.server_port}")
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield gate
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join()

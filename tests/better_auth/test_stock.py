@@ -1,0 +1,127 @@
+"""Set-up A: Better Auth keeps the users, and the service gets to know them by their tokens."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.better_auth.frontend import PASSWORD, Stack, Visitor, bearer, decoded
+
+
+def verify_email(stack: Stack, visitor: Visitor) -> None:
+    """Ask for the e-mail to verify the address, and follow its link."""
+    answer = visitor.post("send-verification-email", email=visitor.email, callbackURL="/")
+    assert answer.status_code == 200, answer.text
+    link = next(each["link"] for each in stack.front_end.mail() if each["to"] == visitor.email)
+    path = link.removeprefix(stack.front_end.origin)
+    assert visitor.http.get(path).status_code == 302
+
+
+def test_a_user_of_a_stock_better_auth_is_known_at_the_first_request(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    path = f"/api/{visitor.user()['id']}/tasks"
+
+    made = stock.call(visitor, "POST", path, json={"title": "Buy milk"})
+
+    assert made.status_code == 201, made.text
+    assert made.headers["Location"] == f"{path}/{made.json()['id']}"
+    assert stock.call(visitor, "GET", path).json() == [made.json()]
+    account = stock.me(visitor)
+    assert account["email"] == visitor.email
+    # The account's own number is as good in the path as Better Auth's id.
+    assert stock.call(visitor, "GET", f"/api/{account['id']}/tasks").json() == [made.json()]
+
+
+def test_a_stock_token_has_the_claims_that_the_guide_says(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    header, claims = decoded(visitor.token())
+    assert header == {"alg": "EdDSA", "kid": stock.front_end.keys()[0]["kid"]}
+    assert claims["sub"] == visitor.user()["id"]
+    assert claims["iss"] == stock.front_end.origin
+    assert claims["aud"] == "todo-backend"
+    assert claims["exp"] - claims["iat"] == 15 * 60
+    assert (claims["email"], claims["emailVerified"]) == (visitor.email, False)
+
+
+def test_signing_in_again_is_the_same_account(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    account = stock.me(visitor)
+    visitor.post("sign-out")
+    assert visitor.http.get("/api/auth/token").status_code == 401
+    assert visitor.sign_in().status_code == 200
+    assert stock.me(visitor) == account
+
+
+def test_a_stranger_has_no_way_to_the_tasks_of_another(stock: Stack) -> None:
+    alice, bob = stock.front_end.signed_up(), stock.front_end.signed_up()
+    path = f"/api/{alice.user()['id']}/tasks"
+    task = stock.call(alice, "POST", path, json={"title": "mine"}).json()
+    assert stock.call(bob, "GET", path).status_code == 403
+    bobs_path = f"/api/{bob.user()['id']}/tasks/{task['id']}"
+    assert stock.call(bob, "GET", bobs_path).status_code == 404
+
+
+def test_an_account_made_earlier_is_linked_once_the_address_is_verified(stock: Stack) -> None:
+    visitor = stock.front_end.visitor()
+    account = stock.sign_up_directly(visitor.email)
+    visitor.sign_up()
+
+    refused = stock.call(visitor, "GET", "/api/auth/me")
+    assert refused.status_code == 403
+    assert "verify your e-mail address first" in refused.json()["detail"]
+
+    verify_email(stock, visitor)
+    assert visitor.user()["emailVerified"] is True
+    assert stock.me(visitor) == account
+
+
+def test_a_verified_user_without_an_account_gets_one(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    verify_email(stock, visitor)
+    assert stock.me(visitor)["email"] == visitor.email
+
+
+def test_the_first_requests_of_a_user_may_come_at_once(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    verify_email(stock, visitor)
+    token = visitor.token()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: stock.service.get("/api/auth/me", headers=bearer(token)), range(16))
+        )
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_a_user_whose_address_changes_keeps_the_account(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    account = stock.me(visitor)
+    new_email = f"new-{visitor.email}"
+    assert visitor.post("change-email", newEmail=new_email).status_code == 200
+    assert decoded(visitor.token())[1]["email"] == new_email
+
+    # The account's address stays: the service has no way to be told of another.
+    assert stock.me(visitor) == account
+
+
+def test_an_address_that_was_given_up_does_not_open_the_account_it_belongs_to(stock: Stack) -> None:
+    first = stock.front_end.signed_up()
+    account = stock.me(first)
+    first.post("change-email", newEmail=f"new-{first.email}")
+    second = stock.front_end.visitor()
+    second.email = first.email
+    second.sign_up()
+    verify_email(stock, second)
+
+    refused = stock.call(second, "GET", "/api/auth/me")
+
+    assert refused.status_code == 403
+    assert "linked to another user" in refused.json()["detail"]
+    assert stock.me(first) == account
+
+
+def test_the_password_of_a_stock_user_does_not_open_the_login_of_the_service(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    stock.me(visitor)
+    for password in (PASSWORD, "!", ""):
+        answer = stock.service.post(
+            "/api/auth/login", json={"email": visitor.email, "password": password}
+        )
+        assert answer.status_code == 401, answer.text

@@ -1,0 +1,655 @@
+"""Tests of who the caller is: the header, the account behind a token, and the path that is theirs."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from dependencies import auth
+from models import user
+from tests.support.database import execute
+from tests.support.keyserver import KeyServer
+from tests.support.problems import assert_problem
+from tests.support.service import Person, make_settings, running_service
+from tests.support.tokens import SigningKey
+
+MAX_ID = 2**63 - 1
+PASSWORD = "a password of some length"
+
+
+@pytest.fixture
+def who(client: httpx.Client, key: SigningKey) -> Callable[..., httpx.Response]:
+    """Ask, with a token that has these claims, who its bearer is."""
+
+    def who(**claims: Any) -> httpx.Response:
+        return client.get(
+            "/api/auth/me", headers={"Authorization": f"Bearer {key.token(**claims)}"}
+        )
+
+    return who
+
+
+@pytest.fixture
+def account(client: httpx.Client) -> dict[str, Any]:
+    """Sign somebody up, who has never come with a token."""
+    email = f"{uuid4().hex}@example.com"
+    answer = client.post("/api/auth/signup", json={"email": email, "password": PASSWORD})
+    assert answer.status_code == 201
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+@pytest.fixture
+def statements(client: httpx.Client) -> Iterator[list[str]]:
+    """Count the statements that are sent to the database."""
+    del client
+    sent: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+def accounts(database_url: str, email: str) -> list[tuple[Any, ...]]:
+    """Give the id and the subject of every account with this e-mail address, whatever its case."""
+    return execute(
+        database_url, "SELECT id, auth_subject FROM users WHERE lower(email) = lower(%s)", email
+    )
+
+
+def at_once[T](*works: Callable[[], T]) -> list[T]:
+    """Do several things at the same moment."""
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(run, works))
+
+
+# --- the Authorization header ---------------------------------------------------------------
+
+
+def send(client: httpx.Client, *values: str | bytes) -> httpx.Response:
+    headers = [
+        (b"Authorization", value if isinstance(value, bytes) else value.encode())
+        for value in values
+    ]
+    return client.get("/api/auth/me", headers=headers)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+@pytest.mark.parametrize("gap", [" ", "   "])
+def test_the_scheme_may_be_in_any_case(
+    client: httpx.Client, key: SigningKey, scheme: str, gap: str
+) -> None:
+    assert send(client, f"{scheme}{gap}{key.token()}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([], id="none"),
+        pytest.param([""], id="empty"),
+        pytest.param(["Bearer"], id="the scheme alone"),
+        pytest.param(["Bearer "], id="the scheme and a blank"),
+        pytest.param(["TOKEN"], id="the token alone"),
+        pytest.param(["Basic TOKEN"], id="Basic"),
+        pytest.param(["Basic YWxpY2U6cGFzc3dvcmQ="], id="Basic with a password"),
+        pytest.param(["Digest TOKEN"], id="Digest"),
+        pytest.param(["DPoP TOKEN"], id="DPoP"),
+        pytest.param(["Token TOKEN"], id="Token"),
+        pytest.param(["JWT TOKEN"], id="JWT"),
+        pytest.param(["BearerTOKEN"], id="no blank"),
+        pytest.param(["Bearer:TOKEN"], id="a colon"),
+        pytest.param(["Bearer=TOKEN"], id="an equals sign"),
+        pytest.param(["Bearer\tTOKEN"], id="a tab"),
+        pytest.param(["Bearer, TOKEN"], id="a comma"),
+        pytest.param(["Bearer Bearer TOKEN"], id="the scheme twice"),
+        pytest.param(["Bearer token=TOKEN"], id="a parameter"),
+        pytest.param(['Bearer "TOKEN"'], id="quotes"),
+        pytest.param(["Bearer TOKEN, Bearer TOKEN"], id="two tokens with a comma"),
+        pytest.param(["Bearer TOKEN TOKEN"], id="two tokens with a blank"),
+        pytest.param(["Bearer TOKEN", "Bearer TOKEN"], id="two headers, the same"),
+        pytest.param(["Bearer TOKEN", "Bearer x"], id="two headers, the second bad"),
+        pytest.param(["Bearer x", "Bearer TOKEN"], id="two headers, the first bad"),
+        pytest.param(["Bearer TOKEN", "Basic YTpi"], id="two headers, two schemes"),
+        pytest.param(["Bearer TOKEN", ""], id="two headers, one empty"),
+        pytest.param([b"\xff\xfe TOKEN"], id="bytes that are no text"),
+        pytest.param([b"Bearer \xc3\xa9\xff"], id="a token that is no ASCII"),
+    ],
+)
+def test_any_other_header_is_refused(
+    client: httpx.Client, key: SigningKey, values: list[str | bytes]
+) -> None:
+    token = key.token()
+    sent = [
+        value.replace(b"TOKEN", token.encode())
+        if isinstance(value, bytes)
+        else value.replace("TOKEN", token)
+        for value in values
+    ]
+    answer = send(client, *sent)
+    assert_problem(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert token not in answer.text
+
+
+def test_a_token_anywhere_else_is_not_looked_at(client: httpx.Client, key: SigningKey) -> None:
+    token = key.token()
+    for options in (
+        {"params": {"access_token": token, "token": token, "authorization": f"Bearer {token}"}},
+        {"headers": {"Cookie": f"token={token}; better-auth.session_token={token}"}},
+        {
+            "headers": {
+                "X-Authorization": f"Bearer {token}",
+                "Proxy-Authorization": f"Bearer {token}",
+            }
+        },
+    ):
+        assert_problem(client.request("GET", "/api/auth/me", **options), 401)
+
+
+ENDPOINTS = [
+    ("GET", "/api/auth/me"),
+    ("GET", "/api/{id}/tasks"),
+    ("POST", "/api/{id}/tasks"),
+    ("GET", "/api/{id}/tasks/1"),
+    ("PUT", "/api/{id}/tasks/1"),
+    ("PATCH", "/api/{id}/tasks/1"),
+    ("PATCH", "/api/{id}/tasks/1/complete"),
+    ("DELETE", "/api/{id}/tasks/1"),
+]
+endpoints = pytest.mark.parametrize(
+    ("method", "path"), ENDPOINTS, ids=[" ".join(each) for each in ENDPOINTS]
+)
+
+
+@endpoints
+def test_every_protected_endpoint_wants_a_token_before_it_looks_at_anything_else(
+    client: httpx.Client, alice: Person, method: str, path: str
+) -> None:
+    for user_id in (alice.id, 0, "nobody"):
+        for body in ({"title": "a task"}, {"title": ["wrong"], "completed": "wrong"}, None):
+            answer = client.request(method, path.format(id=user_id), json=body)
+            assert_problem(answer, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+# --- a subject that is a number -------------------------------------------------------------
+
+
+def test_a_decimal_sub_is_the_id_of_an_account(
+    client: httpx.Client, key: SigningKey, account: dict[str, Any]
+) -> None:
+    person = Person(client, key, sub=str(account["id"]), email=None)
+    assert person.call("GET", "/api/auth/me").json() == account
+    assert person.tasks("GET").json() == [person.create()]
+
+
+def test_a_decimal_sub_with_its_own_e_mail_address_is_good_in_any_case(
+    who: Callable[..., httpx.Response], account: dict[str, Any]
+) -> None:
+    for email in (account["email"], account["email"].upper()):
+        assert who(sub=str(account["id"]), email=email).json() == account
+
+
+def test_a_decimal_sub_with_anothers_e_mail_address_is_refused_and_logged(
+    who: Callable[..., httpx.Response],
+    account: dict[str, Any],
+    alice: Person,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    subject = str(account["id"])
+    theirs = alice.call("GET", "/api/auth/me").json()["email"]
+    for _ in range(2):
+        for email in (theirs, "nobody@example.com"):
+            caplog.clear()
+            assert_problem(who(sub=subject, email=email, emailVerified=True), 401)
+            (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+            assert warning.name == "dependencies.auth"
+            assert subject in warning.getMessage()
+            assert "getSubject" in warning.getMessage()
+            assert email not in caplog.text
+        # Neither answer is taken for the other, however often they come.
+        assert who(sub=subject, email=account["email"]).status_code == 200
+
+
+NOBODIES = [str(10**15), str(MAX_ID), str(MAX_ID + 1), str(10**30), "9" * 255]
+
+
+@pytest.mark.parametrize("subject", NOBODIES, ids=[each[:22] for each in NOBODIES])
+@endpoints
+def test_a_decimal_sub_of_nobody_is_404_at_its_own_path(  # noqa: PLR0913 - its fixtures
+    client: httpx.Client,
+    key: SigningKey,
+    alice: Person,
+    *,
+    subject: str,
+    method: str,
+    path: str,
+) -> None:
+    for email in (None, "somebody@example.com"):
+        headers = {"Authorization": f"Bearer {key.token(sub=subject, email=email)}"}
+        body = (
+            {"completed": True}
+            if "complete" in path
+            else {"title": "a task"}
+            if method in ("POST", "PUT", "PATCH")
+            else None
+        )
+        own = client.request(method, path.format(id=subject), json=body, headers=headers)
+        assert_problem(own, 404)
+        if "{id}" in path:
+            for other in (alice.id, 0, -1, MAX_ID - 1):
+                answer = client.request(method, path.format(id=other), json=body, headers=headers)
+                assert_problem(answer, 403)
+
+
+# --- a subject that is no id at all ---------------------------------------------------------
+
+BROKEN = [
+    "undefined", "null", "NaN", "[object Object]", "", " ", "\n", " 1", "1 ", "\t1", "1\n", " abc",
+    "abc ", "\u00a0abc", "abc\u2003", "\u3000", "a\0b", "\0", "a\nb", "a\tb", "a\x1bb", "a\x7fb",
+    "a\x85b", "a\x9fb", "a" * 256, "1" * 256, "é" * 256, "a\ud800b", "\udfff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("subject", BROKEN, ids=[ascii(each)[:30] for each in BROKEN])
+def test_a_subject_that_is_no_id_is_refused_and_gets_no_account(
+    who: Callable[..., httpx.Response], database_url: str, subject: str
+) -> None:
+    email = f"{uuid4().hex}@example.com"
+    for claims in ({"emailVerified": True}, {"emailVerified": False}):
+        answer = who(sub=subject, email=email, **claims)
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert accounts(database_url, email) == []
+
+
+ODD = [
+    "0", "00", "01", "+1", "-1", "1.0", "1e3", "0x1", "1_000", "1,000", "١", "１", "²", "Undefined",
+    "NULL", "nan", "none", "true", "[object Object]1", "a b", "auth0|5f7c8ec7", "a.b-c_d~e", "ünï",
+    "用户", "😀", "%31", "a%2Fb", "a+b", "a&b=c", "'; DROP TABLE users; --", "a" * 255,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("subject", ODD, ids=[ascii(each)[:30] for each in ODD])
+def test_any_other_subject_is_better_auths_own_id_and_names_a_path(
+    client: httpx.Client, key: SigningKey, database_url: str, subject: str
+) -> None:
+    execute(database_url, "DELETE FROM users WHERE auth_subject = %s", subject)
+    person = Person(client, key, sub=subject)
+    task = person.create()
+    for path in (quote(subject, safe=""), person.id):
+        answer = person.call("GET", f"/api/{path}/tasks")
+        assert answer.json() == [task]
+    assert execute(database_url, "SELECT auth_subject FROM users WHERE id = %s", person.id) == [
+        (subject,)
+    ]
+
+
+# --- Better Auth's own ids ------------------------------------------------------------------
+
+
+def test_an_account_is_made_at_the_first_request_with_a_password_that_nobody_has(
+    client: httpx.Client, who: Callable[..., httpx.Response], database_url: str
+) -> None:
+    subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
+    first, second = (who(sub=subject, email=email).json() for _ in range(2))
+    assert first == second
+    assert first["email"] == email
+    assert accounts(database_url, email) == [(first["id"], subject)]
+    ((password_hash,),) = execute(
+        database_url, "SELECT password_hash FROM users WHERE id = %s", first["id"]
+    )
+    for password in (password_hash, subject, PASSWORD, "!" * 8):
+        login = client.post("/api/auth/login", json={"email": email, "password": password})
+        assert login.status_code == 401
+    signup = client.post("/api/auth/signup", json={"email": email, "password": PASSWORD})
+    assert_problem(signup, 409)
+
+
+def test_an_account_is_linked_when_the_e_mail_address_is_verified(
+    client: httpx.Client,
+    who: Callable[..., httpx.Response],
+    account: dict[str, Any],
+    database_url: str,
+) -> None:
+    subject = uuid4().hex
+    answer = who(sub=subject, email=account["email"].upper(), emailVerified=True)
+    assert answer.json() == account
+    assert accounts(database_url, account["email"]) == [(account["id"], subject)]
+    # From then on the subject alone is enough, and so is the number, and the password.
+    assert who(sub=subject, email=None).json() == account
+    assert who(sub=subject, emailVerified=False, email=account["email"]).json() == account
+    assert who(sub=str(account["id"]), email=None).json() == account
+    login = client.post("/api/auth/login", json={"email": account["email"], "password": PASSWORD})
+    assert login.status_code == 200
+
+
+@pytest.mark.parametrize("verified", [False, None, "true", 1, 0, "", [True], {"a": True}], ids=repr)
+def test_an_account_is_not_linked_unless_the_e_mail_address_is_verified(
+    who: Callable[..., httpx.Response],
+    account: dict[str, Any],
+    database_url: str,
+    verified: object,
+) -> None:
+    subject = uuid4().hex
+    for _ in range(2):
+        answer = who(sub=subject, email=account["email"], emailVerified=verified)
+        assert_problem(answer, 403)
+        assert "verify your e-mail address" in answer.json()["detail"]
+    assert accounts(database_url, account["email"]) == [(account["id"], None)]
+    # It is not held against them once it is.
+    answer = who(sub=subject, email=account["email"], emailVerified=True)
+    assert answer.json() == account
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_an_account_that_is_linked_is_nobody_elses(
+    who: Callable[..., httpx.Response], database_url: str, *, verified: bool
+) -> None:
+    subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
+    first = who(sub=subject, email=email)
+    answer = who(sub=uuid4().hex, email=email, emailVerified=verified)
+    assert_problem(answer, 403)
+    assert "verify" not in answer.json()["detail"]
+    assert accounts(database_url, email) == [(first.json()["id"], subject)]
+
+
+def test_without_an_e_mail_address_only_a_known_subject_is_good(
+    who: Callable[..., httpx.Response],
+) -> None:
+    subject = uuid4().hex
+    assert_problem(who(sub=subject, email=None, emailVerified=True), 401)
+    known = who(sub=subject)
+    assert known.status_code == 200
+    assert who(sub=subject, email=None).json() == known.json()
+
+
+def test_an_e_mail_address_is_the_same_in_any_case(
+    who: Callable[..., httpx.Response], database_url: str
+) -> None:
+    subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
+    made = who(sub=subject, email=email.upper().replace("EXAMPLE", "eXample"))
+    assert made.json()["email"] == email
+    assert_problem(who(sub=uuid4().hex, email=email.title(), emailVerified=True), 403)
+    assert len(accounts(database_url, email)) == 1
+
+
+def test_an_e_mail_address_that_changed_afterwards_changes_nothing(
+    who: Callable[..., httpx.Response], alice: Person, database_url: str
+) -> None:
+    subject = uuid4().hex
+    made = who(sub=subject).json()
+    theirs = alice.call("GET", "/api/auth/me").json()["email"]
+    for email in (f"{uuid4().hex}@example.com", theirs, "no address"):
+        assert who(sub=subject, email=email, emailVerified=True).json() == made
+    assert [each for each, _ in accounts(database_url, theirs)] == [alice.id]
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "", " ", "a", "@", "a@", "@example.com", "a@b@example.com", "a b@example.com",
+        "a@exam ple.com", "a@-example.com", "a\0@example.com", "a@example.com\0",
+        "a@example.com\n", "\ud800@example.com", "a@\udfff.com", "Alice <a@example.com>",
+        "a@example.com, b@example.com", "a" * 65 + "@example.com", "a@" + "b" * 9000 + ".com",
+        "a@[127.0.0.1]", '"a b"@example.com',
+    ],
+    ids=lambda each: ascii(each)[:30],
+)  # fmt: skip
+def test_an_e_mail_address_that_is_none_makes_no_account(
+    who: Callable[..., httpx.Response], database_url: str, email: str
+) -> None:
+    subject = uuid4().hex
+    assert_problem(who(sub=subject, email=email, emailVerified=True), 401)
+    made = execute(database_url, "SELECT id FROM users WHERE auth_subject = %s", subject)
+    assert made == []
+
+
+# --- at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_thirty_first_requests_at_once_make_one_account_and_none_fails(
+    who: Callable[..., httpx.Response], database_url: str, *, verified: bool
+) -> None:
+    for _ in range(3):
+        subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
+        # With an nth claim no two of the tokens are the same.
+        answers = at_once(
+            *(
+                lambda n=n: who(sub=subject, email=email, emailVerified=verified, n=n)  # type: ignore[misc] # mypy cannot infer n
+                for n in range(30)
+            )
+        )
+        assert [each.status_code for each in answers] == [200] * 30
+        ((user_id, linked),) = accounts(database_url, email)
+        assert linked == subject
+        assert {each.json()["id"] for each in answers} == {user_id}
+
+
+def test_thirty_first_requests_at_once_link_an_account_and_none_fails(
+    who: Callable[..., httpx.Response], account: dict[str, Any], database_url: str
+) -> None:
+    subject = uuid4().hex
+    answers = at_once(
+        *(
+            lambda n=n: who(sub=subject, email=account["email"], emailVerified=True, n=n)  # type: ignore[misc] # mypy cannot infer n
+            for n in range(30)
+        )
+    )
+    assert [each.status_code for each in answers] == [200] * 30
+    assert {each.json()["id"] for each in answers} == {account["id"]}
+    assert accounts(database_url, account["email"]) == [(account["id"], subject)]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_of_thirty_subjects_with_one_e_mail_address_one_gets_the_account(
+    who: Callable[..., httpx.Response], database_url: str, *, verified: bool
+) -> None:
+    email = f"{uuid4().hex}@example.com"
+    subjects = [uuid4().hex for _ in range(30)]
+    answers = at_once(
+        *(
+            lambda subject=subject: who(sub=subject, email=email, emailVerified=verified)  # type: ignore[misc] # mypy cannot infer it
+            for subject in subjects
+        )
+    )
+    assert sorted(each.status_code for each in answers) == [200] + [403] * 29
+    ((_, linked),) = accounts(database_url, email)
+    assert answers[subjects.index(linked)].status_code == 200
+
+
+def test_whoever_loses_the_race_to_make_an_account_looks_again(
+    who: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
+    by_subject = user.by_subject
+    first: list[Any] = []
+
+    def too_early(session: Session, subject: str) -> sa.Row[Any] | None:
+        """Look just before another request makes the account."""
+        if not first:
+            first.append(by_subject(session, subject))
+            user.create(session, email, "!", subject)
+            return None
+        return by_subject(session, subject)
+
+    monkeypatch.setattr(user, "by_subject", too_early)
+    answer = who(sub=subject, email=email)
+    assert first == [None]
+    assert answer.status_code == 200
+    assert answer.json()["email"] == email
+
+
+def test_whoever_is_overtaken_by_a_verified_request_sees_no_false_403(
+    who: Callable[..., httpx.Response], account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = uuid4().hex
+    by_email = user.by_email
+
+    def too_late(session: Session, email: str) -> sa.Row[Any] | None:
+        """Look just after another request, with a newer token, has linked the account."""
+        user.link(session, email, subject)
+        return by_email(session, email)
+
+    monkeypatch.setattr(user, "by_email", too_late)
+    answer = who(sub=subject, email=account["email"], emailVerified=False)
+    assert answer.json() == account
+
+
+# --- what is remembered ---------------------------------------------------------------------
+
+
+def test_a_known_subject_costs_no_query(
+    who: Callable[..., httpx.Response], alice: Person, statements: list[str]
+) -> None:
+    assert alice.call("GET", "/api/auth/me").status_code == 200
+    assert len(statements) == 1  # the route's own
+    task = alice.create()
+    assert len(statements) == 2
+    assert alice.tasks("GET", task["id"]).status_code == 200
+    assert len(statements) == 3
+    # A new token of the same user does not either.
+    subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
+    who(sub=subject, email=email)
+    del statements[:]
+    for n in range(3):
+        assert who(sub=subject, email=email, n=n).status_code == 200
+    assert len(statements) == 3
+
+
+def test_a_known_number_costs_no_query(
+    who: Callable[..., httpx.Response], account: dict[str, Any], statements: list[str]
+) -> None:
+    for n, sent in enumerate((2, 3, 4)):
+        assert who(sub=str(account["id"]), email=account["email"], n=n).status_code == 200
+        assert len(statements) == sent
+
+
+def test_a_refused_token_costs_no_query(
+    client: httpx.Client, key: SigningKey, statements: list[str]
+) -> None:
+    for token in ("x", key.token()[:-9] + "AAAAAAAAA", key.token(exp=1), key.token(sub="null")):
+        assert send(client, f"Bearer {token}").status_code == 401
+    assert statements == []
+
+
+def test_a_number_of_nobody_is_not_remembered(
+    client: httpx.Client, key: SigningKey, database_url: str, who: Callable[..., httpx.Response]
+) -> None:
+    del client, key
+    ((next_id,),) = execute(database_url, "SELECT 10^12::bigint + (random() * 10^9)::bigint")
+    subject = str(int(next_id))
+    assert_problem(who(sub=subject, email=None), 404)
+    execute(
+        database_url,
+        "INSERT INTO users (id, email, password_hash) OVERRIDING SYSTEM VALUE VALUES (%s, %s, '!')",
+        subject,
+        f"{subject}@example.com",
+    )
+    assert who(sub=subject, email=None).json()["id"] == int(subject)
+
+
+def test_the_memory_of_subjects_is_bounded(
+    database_url: str,
+    key: SigningKey,
+    key_server: KeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    statements: list[str],
+) -> None:
+    monkeypatch.setattr(auth, "MAX_REMEMBERED", 2)
+    made: list[auth.Identities] = []
+    identities = auth.Identities
+
+    def make() -> auth.Identities:
+        made.append(identities())
+        return made[-1]
+
+    monkeypatch.setattr("main.Identities", make)
+    with running_service(make_settings(database_url, key_server.url)) as client:
+        people = [Person(client, key) for _ in range(4)]
+        assert len(made[0]._remembered) == 2
+        del statements[:]
+        # The newest are known, and whoever was forgotten is found again.
+        for person, sent in ((people[3], 1), (people[0], 3)):
+            assert person.call("GET", "/api/auth/me").json()["id"] == person.id
+            assert len(statements) == sent
+        assert len(made[0]._remembered) == 2
+
+
+# --- the path -------------------------------------------------------------------------------
+
+
+def test_the_path_takes_the_decimal_id_and_the_sub(
+    client: httpx.Client, key: SigningKey, account: dict[str, Any]
+) -> None:
+    subject = uuid4().hex
+    person = Person(client, key, sub=subject, email=account["email"], emailVerified=True)
+    task = person.create()
+    for path in (account["id"], subject):
+        assert person.call("GET", f"/api/{path}/tasks").json() == [task]
+        assert person.call("GET", f"/api/{path}/tasks/{task['id']}").json() == task
+    # With the number for a subject, it is the number alone.
+    numbered = Person(client, key, sub=str(account["id"]), email=None)
+    assert numbered.call("GET", f"/api/{account['id']}/tasks").json() == [task]
+    assert_problem(numbered.call("GET", f"/api/{subject}/tasks"), 403)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "0{id}", "00{id}", "+{id}", "-{id}", "%20{id}", "{id}%20", "{id}%0A", "{id}.0", "{id}.",
+        "{id}e0", "0x{id}", "{id},", "{id}%00", "{id}_", "{id}0", "{arabic}", "{wide}", "{id}%2C{id}",
+        "0", "-1", "1e99", str(MAX_ID), str(MAX_ID + 1), "9" * 4301, "me", "undefined", "null", "NaN",
+        "%5Bobject%20Object%5D", "{SUB}", "{sub}%20", "{sub}x", "{other}", "{other_sub}", "*", "%25",
+        "~", "%F0%9F%98%80", "%FF", "{email}", "%27%20OR%201%3D1%20--",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("rest", ["", "/1"])
+def test_any_other_path_is_somebody_elses(
+    alice: Person, bob: Person, spelling: str, rest: str
+) -> None:
+    me = alice.call("GET", "/api/auth/me").json()
+    subject = me["email"].partition("@")[0]
+    path = spelling.format(
+        id=alice.id,
+        arabic="".join(quote(chr(0x660 + int(each))) for each in str(alice.id)),
+        wide="".join(quote(chr(0xFF10 + int(each))) for each in str(alice.id)),
+        sub=subject,
+        SUB=subject.upper(),
+        other=bob.id,
+        other_sub=bob.call("GET", "/api/auth/me").json()["email"].partition("@")[0],
+        email=me["email"],
+    )
+    assert alice.call("GET", f"/api/{subject}/tasks").status_code == 200
+    assert_problem(alice.call("GET", f"/api/{path}/tasks{rest}"), 403)
+
+
+@endpoints
+def test_a_path_of_somebody_else_is_403_whatever_else_is_wrong(
+    alice: Person, bob: Person, method: str, path: str
+) -> None:
+    if "{id}" not in path:
+        assert alice.call(method, path).json()["id"] == alice.id
+        return
+    for user_id in (bob.id, 10**15, "nobody"):
+        for body in ({"title": "a task"}, {"title": ["wrong"], "completed": "wrong"}, None):
+            assert_problem(alice.call(method, path.format(id=user_id), json=body), 403)
+    assert bob.tasks("GET").json() == []

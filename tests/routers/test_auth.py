@@ -1,0 +1,301 @@
+"""Tests of signing up, logging in and `me`."""
+
+import logging
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from passlib.context import CryptContext
+
+from tests.support.database import execute
+from tests.support.problems import assert_problem
+from tests.support.service import Person
+from tests.support.tokens import SigningKey
+
+PASSWORD = "correct horse battery staple"
+
+
+def new_address() -> str:
+    return f"{uuid4().hex}@example.com"
+
+
+def sign_up(client: httpx.Client, email: object, password: object = PASSWORD) -> httpx.Response:
+    return client.post("/api/auth/signup", json={"email": email, "password": password})
+
+
+def log_in(client: httpx.Client, email: object, password: object = PASSWORD) -> httpx.Response:
+    return client.post("/api/auth/login", json={"email": email, "password": password})
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note the hash of every password check that bcrypt does."""
+    hashes: list[str] = []
+    verify = CryptContext.verify
+
+    def noting(self: CryptContext, secret: str, password_hash: str, **options: Any) -> bool:
+        hashes.append(password_hash)
+        return bool(verify(self, secret, password_hash, **options))
+
+    monkeypatch.setattr(CryptContext, "verify", noting)
+    return hashes
+
+
+# Signing up, then logging in
+
+
+def test_whoever_signs_up_can_log_in_and_only_a_bcrypt_hash_is_kept(
+    client: httpx.Client, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    email, password = new_address(), f"pass-{uuid4().hex}"
+    with caplog.at_level(logging.DEBUG):
+        made = sign_up(client, email, password)
+        came_in = log_in(client, email, password)
+        refused = log_in(client, email, f"{password}x")
+    assert made.status_code == 201
+    assert set(made.json()) == {"id", "email", "created_at"}
+    assert made.json()["email"] == email
+    assert made.json()["created_at"].endswith("Z")
+    assert (came_in.status_code, came_in.json()) == (200, made.json())
+    assert_problem(refused, 401)
+    assert refused.headers["www-authenticate"] == "Bearer"
+    ((kept, subject),) = execute(
+        database_url, "SELECT password_hash, auth_subject FROM users WHERE email = %s", email
+    )
+    assert kept.startswith("$2b$12$")
+    assert subject is None
+    for secret in (password, kept, email):
+        assert secret not in caplog.text
+    for secret in (password, kept):
+        assert secret not in made.text + came_in.text + refused.text
+
+
+def test_whoever_signed_up_comes_in_with_a_token_that_names_their_id(
+    client: httpx.Client, key: SigningKey
+) -> None:
+    account = sign_up(client, new_address()).json()
+    alice = Person(client, key, sub=str(account["id"]), email=account["email"])
+    assert alice.call("GET", "/api/auth/me").json() == account
+    assert alice.create()["user_id"] == account["id"]
+
+
+def test_an_address_has_one_account_whatever_its_case(client: httpx.Client) -> None:
+    name = uuid4().hex
+    made = sign_up(client, f"{name.upper()}@EXAMPLE.com")
+    assert made.json()["email"] == f"{name}@example.com"
+    again = sign_up(client, f"{name.capitalize()}@Example.COM", "another good one")
+    assert_problem(again, 409)
+    assert log_in(client, f"{name.title()}@eXample.com").status_code == 200
+
+
+def test_one_of_several_sign_ups_at_once_wins(client: httpx.Client, database_url: str) -> None:
+    email = new_address()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: sign_up(client, email), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    assert execute(database_url, "SELECT count(*) FROM users WHERE email = %s", email) == [(1,)]
+
+
+def test_an_address_that_came_with_a_token_cannot_be_signed_up_again(
+    client: httpx.Client, sign_in: Callable[..., Person]
+) -> None:
+    email = new_address()
+    sign_in(email=email)
+    assert_problem(sign_up(client, email), 409)
+
+
+def test_members_that_are_not_known_are_ignored(client: httpx.Client) -> None:
+    body = {"email": new_address(), "password": PASSWORD, "id": 1, "auth_subject": "x"}
+    answer = client.post("/api/auth/signup", json=body)
+    assert answer.status_code == 201
+    assert answer.json()["id"] != 1 or answer.json()["email"] == body["email"]
+
+
+# E-mail addresses
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "", " ", "a", "@", "a@", "@example.com", "a@b", "a@localhost", "a b@example.com",
+        "a@exam ple.com", "a@example..com", ".a@example.com", "a@-example.com", "a@example.com.",
+        "a@@example.com", "a@b@example.com", "a@[127.0.0.1]", '"a b"@example.com',
+        "Bob <bob@example.com>", "<bob@example.com>", "a@example.com\n", "a@example.com,b@c.de",
+        "a\r\nBcc: b@example.com", "mailto:a@example.com@",
+        "a@" + "x" * 64 + ".com", "x" * 300 + "@example.com", "a@" + "x." * 30_000 + "com",
+        "a@example.com\u202e", "<script>@example.com", None, 5, True, [], ["a@example.com"], {},
+    ],
+    ids=lambda email: f"{email!r:.30}-{len(str(email))}",
+)  # fmt: skip
+def test_what_is_no_address_is_400_and_not_echoed(client: httpx.Client, email: object) -> None:
+    for answer in (sign_up(client, email), log_in(client, email)):
+        assert_problem(answer, 400, "email")
+        assert PASSWORD not in answer.text
+        if isinstance(email, str) and len(email) > 4:
+            assert email not in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("{}+tag.x_y-z'q@sub.example.co.uk", "{}+tag.x_y-z'q@sub.example.co.uk"),
+        ("{}.ÜBER@EXÄMPLE.com", "{}.über@exämple.com"),
+        ("{}.u\u0308@example.com", "{}.ü@example.com"),
+    ],
+)
+def test_a_valid_address_is_kept_in_lower_case_and_nfc(
+    client: httpx.Client, typed: str, kept: str
+) -> None:
+    name = uuid4().hex
+    answer = sign_up(client, typed.format(name.upper()))
+    assert (answer.status_code, answer.json()["email"]) == (201, kept.format(name))
+
+
+# Passwords
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("g7#kQ2x", id="7-characters"),
+        pytest.param("\U0001f511" * 7, id="7-characters-of-4-bytes"),
+        pytest.param("e\u0301" * 7, id="7-characters-in-NFC"),
+        pytest.param("x!9" * 24 + "y", id="73-bytes"),
+        pytest.param("\U0001f511" * 18 + "y", id="73-bytes-in-19-characters"),
+        pytest.param("q7" * 20_000, id="40000-characters"),
+        pytest.param("PassWord123", id="common-in-another-case"),
+        pytest.param("qwertyuiop", id="common-keys"),
+        pytest.param("12345678", id="common-digits"),
+        pytest.param(None, id="null"),
+        pytest.param(1234567890, id="number"),
+        pytest.param(["a-good-password"], id="array"),
+        pytest.param({"a-good-password": 1}, id="object"),
+    ],
+)
+def test_a_password_that_will_not_do_is_400_never_echoed_nor_logged(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture, password: object
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = sign_up(client, new_address(), password)
+    assert_problem(answer, 400, "password")
+    for text in (answer.text, caplog.text):
+        assert len(str(password)) < 5 or str(password) not in text
+        assert "a-good-password" not in text
+
+
+@pytest.mark.parametrize("text", [r"a good one\u0000", r"\ud800 a good one"])
+@pytest.mark.parametrize("path", ["/api/auth/signup", "/api/auth/login"])
+def test_a_password_that_is_no_text_is_400_and_not_echoed(
+    client: httpx.Client, path: str, text: str
+) -> None:
+    answer = client.post(
+        path,
+        content=f'{{"email":"{new_address()}","password":"{text}"}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert_problem(answer, 400, "body")
+    assert "a good one" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/auth/signup", "/api/auth/login"])
+def test_a_body_without_its_members_names_them(client: httpx.Client, path: str) -> None:
+    assert_problem(client.post(path, json={}), 400, "email", "password")
+
+
+def test_72_bytes_are_a_password_and_no_longer_one_gets_in_by_its_first_72(
+    client: httpx.Client, checks: list[str]
+) -> None:
+    email, password = new_address(), "\U0001f511" * 18
+    assert sign_up(client, email, password).status_code == 201
+    assert log_in(client, email, password).status_code == 200
+    assert_problem(log_in(client, email, f"{password}x"), 401)
+    assert len(checks) == 2
+
+
+def test_8_characters_are_a_password_and_every_keyboard_types_the_same_one(
+    client: httpx.Client,
+) -> None:
+    email = new_address()
+    composed, decomposed = (unicodedata.normalize(form, "pässwöré") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    assert sign_up(client, email, decomposed).status_code == 201
+    assert log_in(client, email, composed).status_code == 200
+
+
+# Logging in tells nothing
+
+
+def test_a_login_that_fails_gives_the_same_answer_and_does_the_same_work_whatever_is_wrong(
+    client: httpx.Client, sign_in: Callable[..., Person], checks: list[str]
+) -> None:
+    email, only_token = new_address(), new_address()
+    sign_up(client, email)
+    sign_in(email=only_token)
+    tries = [
+        (email, "not the right one"),
+        (email, "short"),
+        (email, "x" * 73),
+        (new_address(), PASSWORD),
+        (new_address(), "x" * 73),
+        (only_token, "!"),
+        (only_token, PASSWORD),
+        (only_token, ""),
+    ]
+    answers = []
+    for address, password in tries:
+        checks.clear()
+        answer = log_in(client, address, password)
+        assert_problem(answer, 401)
+        assert len(checks) == 1
+        assert checks[0].startswith("$2b$12$")
+        answers.append(
+            (
+                answer.content,
+                sorted(name for name in answer.headers if name not in {"date", "x-request-id"}),
+            )
+        )
+    assert all(each == answers[0] for each in answers)
+
+
+# GET /api/auth/me
+
+
+def test_me_gives_the_account_of_the_token(sign_in: Callable[..., Person]) -> None:
+    email = new_address()
+    alice = sign_in(email=email.upper())
+    answer = alice.call("GET", "/api/auth/me")
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"id", "email", "created_at"}
+    assert (answer.json()["id"], answer.json()["email"]) == (alice.id, email)
+
+
+def test_me_without_a_token_is_401(client: httpx.Client) -> None:
+    answer = client.get("/api/auth/me")
+    assert_problem(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_me_is_403_for_a_token_whose_address_is_the_account_of_somebody_else(
+    client: httpx.Client, key: SigningKey, alice: Person
+) -> None:
+    email = alice.call("GET", "/api/auth/me").json()["email"]
+    headers = {"Authorization": f"Bearer {key.token(email=email)}"}
+    assert_problem(client.get("/api/auth/me", headers=headers), 403)
+
+
+def test_me_is_404_when_the_account_is_gone(alice: Person, database_url: str) -> None:
+    execute(database_url, "DELETE FROM users WHERE id = %s", alice.id)
+    assert_problem(alice.call("GET", "/api/auth/me"), 404)
+
+
+def test_signing_up_and_logging_in_ask_for_no_token_and_mind_no_bad_one(
+    client: httpx.Client,
+) -> None:
+    headers = {"Authorization": "Bearer nonsense"}
+    for path in ("/api/auth/signup", "/api/auth/login"):
+        assert_problem(client.post(path, json={}, headers=headers), 400)

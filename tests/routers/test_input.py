@@ -1,0 +1,398 @@
+"""Hostile input: never a 5xx, never a 422, never an echo, never stored."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.problems import assert_problem
+from tests.support.service import ORIGIN, Person
+
+JSON = "application/json"
+MARK = "do-not-echo-me"
+"""Stands in every refused input, and must not stand in any answer."""
+
+
+def padded(size: int) -> bytes:
+    """Give a good task of so many bytes."""
+    start, end = b'{"title":"padded","more":"', b'"}'
+    return start + b"x" * (size - len(start) - len(end)) + end
+
+
+def nested(depth: int) -> bytes:
+    return b'{"title":"nested","more":' + b"[" * depth + b"]" * depth + b"}"
+
+
+NO_JSON_OBJECT = [
+    pytest.param(body, content_type, id=name)
+    for name, body, content_type in [
+        ("word", MARK.encode(), JSON),
+        ("blank", b" \n\t", JSON),
+        ("null", b"null", JSON),
+        ("true", b"true", JSON),
+        ("number", b"5", JSON),
+        ("string", f'"{MARK}"'.encode(), JSON),
+        ("array", b"[]", JSON),
+        ("array-of-a-task", b'[{"title":"do-not-echo-me"}]', JSON),
+        ("cut-off", b'{"title":"do-not-echo-me"', JSON),
+        ("something-after-it", b'{"title":"do-not-echo-me"}x', JSON),
+        ("two-of-them", b'{"title":"do-not-echo-me"}{"title":"b"}', JSON),
+        ("trailing-comma", b'{"title":"do-not-echo-me",}', JSON),
+        ("single-quotes", b"{'title':'do-not-echo-me'}", JSON),
+        ("comment", b'{"title":"do-not-echo-me"/**/}', JSON),
+        ("no-quotes", b"{title:1}", JSON),
+        ("control-character", b'{"title":"do-not-echo-me\n"}', JSON),
+        ("bad-escape", b'{"title":"do-not-echo-me\\x41"}', JSON),
+        ("NaN", b'{"title":"do-not-echo-me","more":NaN}', JSON),
+        ("Infinity", b'{"title":"do-not-echo-me","more":Infinity}', JSON),
+        ("minus-Infinity", b'{"title":"do-not-echo-me","more":[-Infinity]}', JSON),
+        ("leading-zero", b'{"title":"do-not-echo-me","more":01}', JSON),
+        ("hexadecimal", b'{"title":"do-not-echo-me","more":0x1}', JSON),
+        ("5000-digits", b'{"title":"do-not-echo-me","more":' + b"1" * 5000 + b"}", JSON),
+        ("30000-deep", nested(30_000), JSON),
+        ("byte-order-mark", b'\xef\xbb\xbf{"title":"do-not-echo-me"}', JSON),
+        ("UTF-16", '{"title":"do-not-echo-me"}'.encode("utf-16"), JSON),
+        ("UTF-16-announced", '{"title":"a"}'.encode("utf-16"), f"{JSON}; charset=utf-16"),
+        ("UTF-32", '{"title":"do-not-echo-me"}'.encode("utf-32-le"), JSON),
+        ("Latin-1", '{"title":"do-not-echo-me é"}'.encode("latin-1"), JSON),
+        ("surrogate-in-UTF-8", b'{"title":"do-not-echo-me\xed\xa0\x80"}', JSON),
+        ("overlong-UTF-8", b'{"title":"do-not-echo-me\xc0\x80"}', JSON),
+        ("NUL-byte", b'{"title":"do-not-echo-me"}\0', JSON),
+        ("random-bytes", bytes(range(256)), JSON),
+        ("no-type", b'{"title":"do-not-echo-me"}', None),
+        ("empty-type", b'{"title":"do-not-echo-me"}', ""),
+        ("text", b'{"title":"do-not-echo-me"}', "text/plain"),
+        ("form", b"title=do-not-echo-me", "application/x-www-form-urlencoded"),
+        ("multipart", b"--a\r\n\r\ndo-not-echo-me\r\n--a--", "multipart/form-data; boundary=a"),
+        ("type-of-another-family", b'{"title":"do-not-echo-me"}', "text/json"),
+        ("type-that-is-none", b'{"title":"do-not-echo-me"}', "json"),
+        ("type-of-slashes", b'{"title":"do-not-echo-me"}', "//;/;charset*=x''%"),
+    ]
+]
+
+OF_TASKS = [("POST", ""), ("PUT", "/{task}"), ("PATCH", "/{task}")]
+WITH_BODY = [
+    *((method, "/api/{alice}/tasks" + path) for method, path in OF_TASKS),
+    ("PATCH", "/api/{alice}/tasks/{task}/complete"),
+    ("POST", "/api/auth/signup"),
+    ("POST", "/api/auth/login"),
+]
+
+
+@pytest.mark.parametrize(("body", "content_type"), NO_JSON_OBJECT)
+def test_a_body_that_is_no_json_object_is_400(
+    alice: Person, body: bytes, content_type: str | None
+) -> None:
+    task = alice.create()
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    for method, path in WITH_BODY:
+        there = path.format(alice=alice.id, task=task["id"])
+        answer = alice.call(method, there, content=body, headers=headers)
+        assert_problem(answer, 400, "body")
+        assert MARK not in answer.text
+    assert alice.tasks("GET").json() == [task]
+
+
+@pytest.mark.parametrize("content_type", [JSON, "text/plain"])
+def test_no_body_is_400_where_one_is_needed(alice: Person, content_type: str) -> None:
+    task = alice.create()
+    for method, path in WITH_BODY:
+        if not path.endswith("complete"):
+            there = path.format(alice=alice.id, task=task["id"])
+            answer = alice.call(method, there, headers={"Content-Type": content_type})
+            assert_problem(answer, 400, "body")
+    assert alice.tasks("GET").json() == [task]
+
+
+NOT_STORABLE = [r"\u0000", r"\ud800", r"\udfff", r"\udc00\ud800", r"a\u0000b", r"\ud83dx"]
+WHERE = {
+    "in-the-title": '{{"title":"do-not-echo-me{}"}}',
+    "in-the-description": '{{"title":"a","description":"{}"}}',
+    "in-an-unknown-member": '{{"title":"a","more":"{}"}}',
+    "in-a-name": '{{"title":"a","more{}":1}}',
+    "deep-inside": '{{"title":"a","more":[{{"of":["it",{{"{}":"x"}}]}}]}}',
+}
+
+
+@pytest.mark.parametrize("text", NOT_STORABLE)
+@pytest.mark.parametrize("template", WHERE.values(), ids=WHERE)
+def test_nul_and_half_a_surrogate_pair_are_400_wherever_they_stand(
+    alice: Person, text: str, template: str
+) -> None:
+    task = alice.create()
+    for method, path in OF_TASKS:
+        answer = alice.call(
+            method,
+            f"/api/{alice.id}/tasks{path.format(task=task['id'])}",
+            content=template.format(text).encode(),
+            headers={"Content-Type": JSON},
+        )
+        assert_problem(answer, 400, "body")
+        assert MARK not in answer.text
+    assert alice.tasks("GET").json() == [task]
+
+
+WRONG_MEMBERS: list[tuple[str, dict[str, Any]]] = [
+    ("title", {"title": ""}),
+    ("title", {"title": " \t\n\u00a0\u2003 "}),
+    ("title", {"title": "x" * 201}),
+    ("title", {"title": "\U0001f600" * 201}),
+    ("title", {"title": 5}),
+    ("title", {"title": True}),
+    ("title", {"title": ["a"]}),
+    ("title", {"title": {"a": 1}}),
+    ("title", {"title": 1e999}),
+    ("description", {"description": "x" * 10_001}),
+    ("description", {"description": "\U0001f600" * 10_001}),
+    ("description", {"description": 5}),
+    ("description", {"description": False}),
+    ("description", {"description": []}),
+    ("completed", {"completed": "yes"}),
+    ("completed", {"completed": "true"}),
+    ("completed", {"completed": ""}),
+    ("completed", {"completed": 1}),
+    ("completed", {"completed": 0}),
+    ("completed", {"completed": 1.0}),
+    ("completed", {"completed": []}),
+    ("completed", {"completed": 1e999}),
+]
+
+
+@pytest.mark.parametrize(("field", "members"), WRONG_MEMBERS)
+def test_a_member_out_of_its_bounds_is_400_and_named(
+    alice: Person, field: str, members: dict[str, Any]
+) -> None:
+    task = alice.create()
+    # 1e999 is JSON: Python reads it as infinity, and would write that as no JSON at all.
+    body = json.dumps({"title": "a", **members}, ensure_ascii=False).replace("Infinity", "1e999")
+    for method, path in OF_TASKS:
+        answer = alice.call(
+            method,
+            f"/api/{alice.id}/tasks{path.format(task=task['id'])}",
+            content=body.encode(),
+            headers={"Content-Type": JSON},
+        )
+        assert_problem(answer, 400, field)
+    assert alice.tasks("GET").json() == [task]
+
+
+def test_a_body_without_a_title_names_what_is_missing(alice: Person) -> None:
+    answer = alice.tasks("POST", json={"Title": MARK})
+    assert_problem(answer, 400, "title")
+    assert answer.json()["errors"][0]["message"] == "This is required"
+
+
+def test_every_member_that_is_wrong_is_named_at_once(alice: Person) -> None:
+    answer = alice.tasks("POST", json={"title": "", "description": 5, "completed": "no"})
+    assert_problem(answer, 400, "title", "description", "completed")
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"title": "x"}, {}),
+        ({"title": "x" * 200}, {}),
+        ({"title": "\U0001f600" * 200}, {}),
+        ({"title": "  " + "x" * 200 + "\n"}, {"title": "x" * 200}),
+        ({"title": "\u00a0a  b\u2003"}, {"title": "a  b"}),
+        ({"title": "'; DROP TABLE tasks; --"}, {}),
+        ({"title": "<script>alert(1)</script>"}, {}),
+        ({"title": "%s %(title)s :title {0} \\"}, {}),
+        ({"title": "\u202etxt.exe \x7f \u200b"}, {"title": "\u202etxt.exe \x7f \u200b"}),
+        ({"description": "  x " * 2500}, {}),
+        ({"description": "\U0001f600" * 10_000}, {}),
+        ({"description": ""}, {}),
+        ({"completed": True}, {}),
+    ],
+)
+def test_what_is_within_bounds_is_kept_to_the_letter(
+    alice: Person, told: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    expected = {**told, **kept}
+    task = alice.create(**told)
+    assert {name: task[name] for name in expected} == expected
+    assert alice.tasks("GET", task["id"]).json() == task
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"title":"a","title":"b"}', id="twice"),
+        pytest.param(b'{"title":"b","more":1e999}', id="1e999"),
+        pytest.param(b'{"title":"b","more":1e-999,"n":-0,"d":1E+2}', id="odd-numbers"),
+        pytest.param(b'{"title":"b","__proto__":{},"__class__":1,"model_config":1}', id="names"),
+        pytest.param(b' \r\n{"title"\t:"b"}\n', id="spaces"),
+        pytest.param(b'{"title":"\\u0062"}', id="escapes"),
+    ],
+)
+@pytest.mark.parametrize("content_type", [JSON, "application/JSON; charset=utf-8", "a/b"])
+def test_odd_but_valid_json_makes_a_task(alice: Person, body: bytes, content_type: str) -> None:
+    headers = {"Content-Type": content_type.replace("a/b", "application/problem+json")}
+    answer = alice.tasks("POST", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (201, "b")
+
+
+@pytest.mark.parametrize("depth", [100, 900, 1000, 1100, 1300, 1500, 2000, 5000])
+def test_nesting_is_ignored_or_refused_but_never_an_error_of_ours(
+    alice: Person, depth: int
+) -> None:
+    answer = alice.tasks("POST", content=nested(depth), headers={"Content-Type": JSON})
+    assert answer.status_code in {201, 400}
+    assert answer.status_code == 201 or depth > 900
+
+
+# The size of a body
+
+
+def chunks(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), 5000):
+        yield body[start : start + 5000]
+
+
+@pytest.mark.parametrize("send", [bytes, chunks], ids=["announced", "chunked"])
+def test_a_body_of_64_kib_is_read(
+    alice: Person, send: Callable[[bytes], bytes | Iterator[bytes]]
+) -> None:
+    answer = alice.tasks("POST", content=send(padded(65_536)), headers={"Content-Type": JSON})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("send", [bytes, chunks], ids=["announced", "chunked"])
+@pytest.mark.parametrize("size", [65_537, 1_000_000])
+def test_a_longer_body_is_413_that_a_browser_may_read(
+    alice: Person, send: Callable[[bytes], bytes | Iterator[bytes]], size: int
+) -> None:
+    task = alice.create()
+    for method, path in WITH_BODY:
+        answer = alice.call(
+            method,
+            path.format(alice=alice.id, task=task["id"]),
+            content=send(padded(size)),
+            headers={"Content-Type": JSON, "Origin": ORIGIN},
+        )
+        assert_problem(answer, 413)
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert alice.tasks("GET").json() == [task]
+
+
+def speak(client: httpx.Client, text: bytes) -> bytes:
+    """Send bytes as they are, end the sending, and give all that comes back."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), 10) as peer:
+        peer.sendall(text)
+        peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := peer.recv(65_536):
+            answer += part
+        return answer
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        pytest.param(b"Content-Length: -1\r\n\r\n", id="negative"),
+        pytest.param(b"Content-Length: +13\r\n\r\n{}", id="signed"),
+        pytest.param(b"Content-Length: 13a\r\n\r\n{}", id="garbage"),
+        pytest.param(b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", id="two"),
+        pytest.param(b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}", id="5000-digits"),
+        pytest.param("Content-Length: ²\r\n\r\n{}".encode("latin-1"), id="superscript"),
+        pytest.param(b"Transfer-Encoding: gzip\r\n\r\n{}", id="unknown-coding"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", id="bad-chunk"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n-1\r\n{}\r\n0\r\n\r\n", id="minus-chunk"),
+        pytest.param(b"Content-Length: 100\r\n\r\n{}", id="too-much-announced"),
+        pytest.param(b"Content-Length: 99999999999\r\n\r\n{}", id="far-too-much-announced"),
+        pytest.param(b"X-A: \0\r\nContent-Length: 2\r\n\r\n{}", id="NUL-in-a-header"),
+        pytest.param(b"X-A: " + b"a" * 100_000 + b"\r\n\r\n", id="long-header"),
+    ],
+)
+def test_a_lie_about_the_length_is_refused_or_dropped_and_the_service_lives_on(
+    alice: Person, framing: bytes
+) -> None:
+    head = f"POST /api/{alice.id}/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
+    token = f"Authorization: Bearer {alice.token}\r\n"
+    answer = speak(alice.client, head.encode() + token.encode() + framing)
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
+    assert alice.tasks("GET").json() == []
+
+
+def test_what_is_sent_beyond_the_announced_length_is_never_part_of_the_body(alice: Person) -> None:
+    text = (
+        f"POST /api/{alice.id}/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
+        f"Authorization: Bearer {alice.token}\r\nContent-Length: 13\r\n\r\n"
+        '{"title":"a"}garbage\r\n\r\n'
+    )
+    assert b"HTTP/1.1 400 " in speak(alice.client, text.encode())
+    assert [task["title"] for task in alice.tasks("GET").json()] in ([], ["a"])
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    [
+        "0", "01", "00", "+1", "-1", "1.0", "1e0", "0x1", "1_0", "٠١", "١", "１", "²",  # noqa: RUF001
+        "%201", "1%20", "1%00", "%00", "1%0A", "%0D%0A", "%FF", "%ED%A0%80", "1%2C2", "*", "~",
+        "null", "true", "NaN", "Infinity", "undefined", "1;drop", "'", "%25", "%252F", "..%5C1",
+        "9223372036854775807", "9223372036854775808", "18446744073709551617", "9" * 400,
+        "9" * 5000,
+    ],
+)  # fmt: skip
+def test_an_id_that_is_nobodys_is_404(alice: Person, task_id: str) -> None:
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        body = {"title": "a"} if method.startswith("P") else None
+        answer = alice.tasks(method, task_id, json=body)
+        assert_problem(answer, 404)
+        assert answer.json()["detail"] == "There is no such task."
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/api", "/api/", "/api/auth", "/api/auth/", "/api/auth/signup/", "/api/auth/login/",
+        "/api/auth/me/", "/api/auth/nothing", "/health/", "/health/ready/", "/docs/", "/redoc",
+        "/openapi.json/", "//", "//evil.example", "//evil.example/..", "/api//tasks",
+        "/api/{alice}", "/api/{alice}/", "/api/{alice}/tasks/", "/api/{alice}/tasks//",
+        "/api/{alice}/tasks/{task}/", "/api/{alice}/tasks/{task}/complete/",
+        "/api/{alice}/tasks/{task}/other", "/api/{alice}/tasks/{task}%2Fother",
+        "/api/{alice}%2F5/tasks", "/api/{alice}/Tasks", "/API/{alice}/tasks", "/.env",
+        "/main.py", "/static/..%2F..%2Fetc%2Fpasswd", "/api/{alice}/tasks/%2E%2E%2F%2E%2E",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_404_and_never_a_redirect(alice: Person, path: str) -> None:
+    task = alice.create()
+    for method in ("GET", "POST", "DELETE"):
+        answer = alice.call(method, path.format(alice=alice.id, task=task["id"]))
+        assert_problem(answer, 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/health", {"GET"}),
+        ("/health/ready", {"GET"}),
+        ("/api/auth/signup", {"POST"}),
+        ("/api/auth/login", {"POST"}),
+        ("/api/auth/me", {"GET"}),
+        ("/api/1/tasks", {"GET", "POST"}),
+        ("/api/1/tasks/1", {"GET", "PUT", "PATCH", "DELETE"}),
+        ("/api/1/tasks/1/complete", {"PATCH"}),
+    ],
+)
+def test_a_method_that_an_address_does_not_take_is_405_and_says_which_it_takes(
+    client: httpx.Client, path: str, methods: set[str]
+) -> None:
+    others = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - methods
+    for method in others:
+        answer = client.request(method, path)
+        assert_problem(answer, 405)
+        assert set(answer.headers["allow"].split(", ")) == methods
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (405, b"")
+
+
+@pytest.mark.parametrize("query", ["?", "?a=%00", "?a=%ED%A0%80&a", "?" + "a" * 5000, "?;=%"])
+def test_a_query_that_nobody_asked_for_is_ignored(alice: Person, query: str) -> None:
+    assert alice.call("GET", f"/api/{alice.id}/tasks{query}").json() == []
