@@ -76,10 +76,14 @@ def drive(
     )
     with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.stderr is not None  # noqa: S101 - for mypy: it is a pipe
-        process.stderr.readline()
-        time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate()
+        try:
+            process.stderr.readline()
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
     counts = json.loads(output.splitlines()[-1])
     if counts["refused"] or counts["broken"] or seconds > LONGEST_SECONDS:
         raise RuntimeError(f"{requests.name} at {url}: not all requests succeeded: {counts}")

@@ -11,7 +11,7 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import Row
 from sqlmodel import Session
 
-from dependencies.database import Database, SessionDep
+from dependencies.database import Database
 from models import user
 from utils.jwks import KeySet
 from utils.problems import ForbiddenError, UnauthorizedError
@@ -131,7 +131,6 @@ def _normalised(email: str) -> str:
 
 async def get_current_user(
     request: Request,
-    database: SessionDep,
     _documented: Annotated[
         object,
         Depends(
@@ -159,7 +158,7 @@ async def get_current_user(
     identities: Identities = request.app.state.identities
     try:
         claims = await verifier.verify(token.strip(" "))
-        current = await identities.resolve(database, claims)
+        current = await identities.resolve(request.app.state.database, claims)
     except InvalidTokenError as error:
         raise UnauthorizedError(str(error)) from None
     request.state.user_id = current.id

@@ -149,7 +149,13 @@ class _Connected:
         return True
 
 
-def make_engine(url: str) -> Engine:
+class PatientConnection(extensions.connection):
+    """A connection for migrations, whose statements may take their time."""
+
+    statement_seconds = 3600
+
+
+def make_engine(url: str, connection_factory: type[extensions.connection] | None = None) -> Engine:
     """Make an engine for a libpq address, in autocommit: a statement is a transaction.
 
     libpq reads the address itself, so that every parameter in it counts. Nothing is sent that
@@ -159,7 +165,7 @@ def make_engine(url: str) -> Engine:
     extensions.set_wait_callback(_wait)
     return create_engine(
         "postgresql+psycopg2://",
-        creator=partial(psycopg2.connect, url),
+        creator=partial(psycopg2.connect, url, connection_factory=connection_factory),
         # Whoever wants to keep a connection keeps the session that has it.
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
@@ -178,8 +184,11 @@ def _wait(connection: extensions.connection) -> None:
 
     Raises DeadlineError; psycopg2 then closes the connection.
     """
-    connecting = connection.status == extensions.STATUS_SETUP
-    deadline = time.monotonic() + (CONNECT_SECONDS if connecting else STATEMENT_SECONDS)
+    if connection.status == extensions.STATUS_SETUP:
+        limit = CONNECT_SECONDS
+    else:
+        limit = getattr(connection, "statement_seconds", STATEMENT_SECONDS)
+    deadline = time.monotonic() + limit
     while (state := connection.poll()) != extensions.POLL_OK:
         seconds = max(0, deadline - time.monotonic())
         if in_greenlet():

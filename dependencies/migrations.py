@@ -8,10 +8,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlmodel import Session
 
-from dependencies.database import make_engine
+from dependencies.database import PatientConnection, make_engine
 from utils.logs import StartupError
 
 _PROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -23,11 +23,12 @@ def upgrade(url: str) -> None:
 
     Raises StartupError when the database cannot be reached, or is of a newer release.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, PatientConnection)
     try:
         config = Config(toml_file=_PROJECT, attributes={"engine": engine})
         command.upgrade(config, "head")
-    except OperationalError as error:
+    except DBAPIError as error:
+        # Away, or a role that may not make tables.
         raise StartupError(
             f"DATABASE_URL: the database cannot be used: {' '.join(str(error.orig).split())}"
         ) from None

@@ -7,7 +7,7 @@ from alembic import context
 from dotenv import dotenv_values
 from sqlmodel import SQLModel
 
-from dependencies.database import make_engine
+from dependencies.database import PatientConnection, make_engine
 from models import task, user  # noqa: F401 - their tables are what the revisions are compared with
 
 # Any number will do, as long as it is the same for every process that migrates this database.
@@ -18,7 +18,7 @@ def _engine() -> sa.Engine:
     url = os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL")
     if not url:
         raise SystemExit("DATABASE_URL: missing; expected postgresql://user:password@host/database")
-    return make_engine(url)
+    return make_engine(url, PatientConnection)
 
 
 def _migrate(engine: sa.Engine) -> None:

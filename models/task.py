@@ -48,11 +48,15 @@ _TASKS = _TABLE.c
 _OWNED = _TASKS.user_id == sa.bindparam("owner")
 _ONE = (_TASKS.id == sa.bindparam("task_id")) & _OWNED
 
-_TIME = """to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-_JSON = f"""row_to_json((
+_JSON = """row_to_json((
     SELECT task FROM (SELECT
         tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed,
-        {_TIME % "tasks.created_at"} AS created_at, {_TIME % "tasks.updated_at"} AS updated_at
+        to_char(
+            tasks.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+        ) AS created_at,
+        to_char(
+            tasks.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+        ) AS updated_at
     ) AS task
 ))::text"""
 _ONE_AS_JSON = sa.literal_column(_JSON, sa.Text)

@@ -15,12 +15,10 @@ class StrictRequest(Request):
         """Read the body. Raises JSONDecodeError."""
         body = await self.body()
         try:
-            value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+            return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             # Not UTF-8, not JSON, a number of thousands of digits, or nested beyond measure.
             raise json.JSONDecodeError("not JSON in UTF-8", "", 0) from None
-        # FastAPI takes null for a body that was not sent, and would toggle a task.
-        return "null" if value is None else value
 
 
 class StrictRoute(APIRoute):

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
+from dependencies.database import PatientConnection
 from dependencies.migrations import upgrade
 from sandbox.postgres import running_postgres
 from tests.support.keyserver import KeyServer, running_key_server
@@ -39,7 +40,7 @@ def make_database(postgres: str) -> Iterator[MakeDatabase]:
     names = []
 
     def run(statement: str) -> None:
-        connection = psycopg2.connect(postgres)
+        connection = psycopg2.connect(postgres, connection_factory=PatientConnection)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement)

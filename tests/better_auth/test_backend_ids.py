@@ -57,7 +57,10 @@ def test_an_account_made_earlier_is_taken_over_with_its_password(stack: Stack) -
     assert stack.me(visitor) == account
 
 
-def test_an_account_made_earlier_is_not_taken_over_with_another_password(stack: Stack) -> None:
+def test_an_account_made_earlier_is_not_taken_over_with_another_password(
+    backend_ids: Stack,
+) -> None:
+    stack = backend_ids
     visitor = stack.front_end.visitor()
     stack.sign_up_directly(visitor.email)
 
@@ -78,8 +81,9 @@ def test_an_account_made_earlier_is_not_taken_over_with_another_password(stack: 
     ],
 )
 def test_a_password_that_the_service_refuses_leaves_no_half_made_user(
-    stack: Stack, password: str, reason: str
+    backend_ids: Stack, password: str, reason: str
 ) -> None:
+    stack = backend_ids
     visitor = stack.front_end.visitor()
 
     refused = visitor.sign_up(password)
@@ -92,15 +96,15 @@ def test_a_password_that_the_service_refuses_leaves_no_half_made_user(
     assert stack.me(visitor)["email"] == visitor.email
 
 
-def test_an_address_that_better_auth_refuses_never_reaches_the_service(stack: Stack) -> None:
-    visitor = stack.front_end.visitor()
+def test_an_address_that_better_auth_refuses_is_refused(backend_ids: Stack) -> None:
+    visitor = backend_ids.front_end.visitor()
     visitor.email = "not an address"
     assert visitor.sign_up().status_code == 400
 
 
-def test_a_second_sign_up_with_the_same_address_is_refused(stack: Stack) -> None:
-    visitor = stack.front_end.signed_up()
-    again = stack.front_end.visitor()
+def test_a_second_sign_up_with_the_same_address_is_refused(backend_ids: Stack) -> None:
+    visitor = backend_ids.front_end.signed_up()
+    again = backend_ids.front_end.visitor()
     again.email = visitor.email
     assert again.sign_up().status_code == 422
 

@@ -25,10 +25,15 @@ def test_a_generated_client_compiles_under_strict_and_minds_tasks(
     stock: Stack, folder: Path
 ) -> None:
     (folder / "openapi.json").write_text(stock.service.get("/openapi.json").text)
-    run(BIN / "openapi-typescript", "openapi.json", "--output", "schema.ts", cwd=folder)
+    run(
+        *(BIN / "openapi-typescript", "openapi.json", "--output", "schema.ts"),
+        # A member that has a default may be left out of what is sent.
+        "--default-non-nullable=false",
+        cwd=folder,
+    )
     shutil.copy(FOLDER / "client" / "client.ts", folder)
     (folder / "tsconfig.json").write_text(
-        '{"extends": "../../tsconfig.server.json", "include": ["client.ts"]}'
+        '{"extends": "../../tsconfig.server.json", "include": [], "files": ["client.ts"]}'
     )
     run(
         *(BIN / "tsc", "--project", "tsconfig.json", "--outDir", "."),

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,7 +44,6 @@ def detail_of_refusal(stack: Stack, visitor: Visitor) -> str:
     [
         {"alg": "EdDSA", "crv": "Ed25519"},
         {"alg": "ES256"},
-        {"alg": "ES512"},
         {"alg": "RS256"},
     ],
     ids=lambda key: str(key["alg"]),
@@ -206,42 +206,45 @@ def test_users_that_better_auth_numbers_itself_are_refused_and_the_log_says_why(
             path = "/api/1/tasks"
             assert stack.call(visitor, "GET", path).status_code == 401
 
+        # Nobody is number 2 here.
+        assert ask(stack, stack.front_end.signed_up().token()).status_code == 404
+
         (explained, *_) = [each.getMessage() for each in caplog.records if "serial" in each.msg]
         assert "Does Better Auth number its users (serial ids)?" in explained
         assert "jwt.getSubject" in explained
         assert visitor.email not in explained
 
 
-@pytest.mark.parametrize(("subject", "sub"), [("template", "undefined"), ("empty", "")])
-def test_what_a_broken_get_subject_gives_is_refused(
-    run_stack: RunStack, subject: str, sub: str
-) -> None:
-    with run_stack("traps/broken-subject", GET_SUBJECT=subject) as stack:
-        visitor = stack.front_end.signed_up()
-        assert decoded(visitor.token())[1]["sub"] == sub
-        assert "sub" in detail_of_refusal(stack, visitor)
+@pytest.fixture(scope="module")
+def broken(run_stack: RunStack) -> Iterator[Stack]:
+    """Give a Better Auth whose getSubject goes wrong in the way that a visitor's name says."""
+    with run_stack("traps/broken-subject") as stack:
+        yield stack
 
 
-def test_a_get_subject_that_gives_a_number_gets_no_token(run_stack: RunStack) -> None:
-    with run_stack("traps/broken-subject", GET_SUBJECT="number") as stack:
-        visitor = stack.front_end.signed_up()
-        assert visitor.http.get("/api/auth/token").status_code == 500
-        assert "must be a string" in stack.front_end.log()
+@pytest.mark.parametrize(("name", "sub"), [("template", "undefined"), ("empty", "")])
+def test_what_a_broken_get_subject_gives_is_refused(broken: Stack, name: str, sub: str) -> None:
+    visitor = broken.front_end.signed_up(name=name)
+    assert decoded(visitor.token())[1]["sub"] == sub
+    assert "sub" in detail_of_refusal(broken, visitor)
 
 
-def test_a_get_subject_that_gives_undefined_falls_back_to_better_auths_id(
-    run_stack: RunStack,
-) -> None:
-    with run_stack("traps/broken-subject", GET_SUBJECT="undefined") as stack:
-        visitor = stack.front_end.visitor()
-        account = stack.sign_up_directly(visitor.email)
-        visitor.sign_up()
-        assert decoded(visitor.token())[1]["sub"] == visitor.user()["id"]
-        # So an account that was there is not handed over: the token is a stock user's.
-        assert stack.call(visitor, "GET", "/api/auth/me").status_code == 403
-        assert stack.call(visitor, "GET", f"/api/{account['id']}/tasks").status_code == 403
-        newcomer = stack.front_end.signed_up()
-        assert stack.me(newcomer)["email"] == newcomer.email
+def test_a_get_subject_that_gives_a_number_gets_no_token(broken: Stack) -> None:
+    visitor = broken.front_end.signed_up(name="number")
+    assert visitor.http.get("/api/auth/token").status_code == 500
+    assert "must be a string" in broken.front_end.log()
+
+
+def test_a_get_subject_that_gives_undefined_falls_back_to_better_auths_id(broken: Stack) -> None:
+    visitor = broken.front_end.visitor()
+    account = broken.sign_up_directly(visitor.email)
+    visitor.sign_up(name="undefined")
+    assert decoded(visitor.token())[1]["sub"] == visitor.user()["id"]
+    # So an account that was there is not handed over: the token is a stock user's.
+    assert broken.call(visitor, "GET", "/api/auth/me").status_code == 403
+    assert broken.call(visitor, "GET", f"/api/{account['id']}/tasks").status_code == 403
+    newcomer = broken.front_end.signed_up(name="undefined")
+    assert broken.me(newcomer)["email"] == newcomer.email
 
 
 def test_a_token_without_an_e_mail_address_makes_no_account_but_finds_one(

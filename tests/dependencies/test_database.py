@@ -257,7 +257,7 @@ def test_200_clients_at_once_are_all_answered_on_the_default_pool(
         f"Authorization: {erin.headers['Authorization']}\r\n\r\n"
     ).encode()
     address = client.base_url.host, client.base_url.port
-    clients = [socket.create_connection(address, timeout=20) for _ in range(200)]  # type: ignore[arg-type] # it has a port
+    clients = [socket.create_connection(address, timeout=20) for _ in range(200)]
     try:
         for each in clients:
             each.sendall(request * (1 if reading else 5))

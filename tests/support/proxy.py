@@ -113,7 +113,7 @@ class _Messages:
     def read(self, received: bytes) -> list[str]:
         """Give the statements that end in these bytes."""
         self._buffer += received
-        statements = []
+        statements: list[str] = []
         while True:
             header = 1 if self._started else 0
             if len(self._buffer) < header + 4:
