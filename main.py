@@ -21,7 +21,7 @@ from dependencies.database import Database, database_problem
 from dependencies.migrations import upgrade
 from dependencies.rate_limit import RateLimit
 from dependencies.settings import ConfigurationError, Settings
-from routers import auth, health, tasks
+from routers import auth, docs, health, tasks
 from utils.jwks import KeySet
 from utils.logs import REQUEST_ID, RequestLogMiddleware, configure_logging
 from utils.problems import (
@@ -66,7 +66,11 @@ def create_app(settings: Settings) -> FastAPI:
         description=project["description"],
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
+        # OpenTelemetry, where its variables ask for it. Errors are in the log: here they would go
+        # out with their messages and stack traces.
+        telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
         generate_unique_id_function=lambda route: route.name,
         exception_handlers={
             HTTPException: http_problem,
@@ -93,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         expose_headers=["ETag", "Link", "Location", "Retry-After", REQUEST_ID],
     )
     app.add_middleware(RequestLogMiddleware)
-    for router in (auth.router, tasks.router, health.router):
+    for router in (auth.router, tasks.router, health.router, docs.router):
         app.include_router(router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI documents this way
     return app

@@ -8,13 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg2
 import pytest
 from sqlalchemy import make_url
 
-from dependencies.database import PatientConnection
 from dependencies.migrations import upgrade
 from sandbox.postgres import running_postgres
+from tests.support.database import execute
 from tests.support.keyserver import KeyServer, running_key_server
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
@@ -22,16 +21,23 @@ from tests.support.tokens import SigningKey
 MakeDatabase = Callable[[], str]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the PostgreSQL that all workers of this run share, unless CI names its own."""
+    if "TEST_DATABASE_URL" not in os.environ and not hasattr(config, "workerinput"):
+        # Not in pytest's own folder, which a second run closes to PostgreSQL's user.
+        folder = Path(tempfile.gettempdir()) / f"todo-backend-{uuid4().hex}"
+        context = running_postgres(folder, keep=False)
+        url = os.environ["TEST_DATABASE_URL"] = context.__enter__()
+        # What these databases hold need not survive the machine.
+        execute(url, "ALTER SYSTEM SET fsync = off")
+        execute(url, "SELECT pg_reload_conf()")
+        config.add_cleanup(lambda: context.__exit__(None, None, None))
+
+
 @pytest.fixture(scope="session")
-def postgres(testrun_uid: str) -> Iterator[str]:
-    """Give the address of a PostgreSQL: CI's own, or one that all workers of this run share."""
-    if url := os.environ.get("TEST_DATABASE_URL"):
-        yield url
-        return
-    # Not in pytest's own folder: a second run closes that to PostgreSQL's user while we are root.
-    folder = Path(tempfile.gettempdir()) / f"todo-backend-{testrun_uid}"
-    with running_postgres(folder, keep=False) as url:
-        yield url
+def postgres() -> str:
+    """Give the address of a PostgreSQL in which databases may be made."""
+    return os.environ["TEST_DATABASE_URL"]
 
 
 @pytest.fixture(scope="session")
@@ -39,22 +45,15 @@ def make_database(postgres: str) -> Iterator[MakeDatabase]:
     """Make empty databases, and drop them in the end."""
     names = []
 
-    def run(statement: str) -> None:
-        connection = psycopg2.connect(postgres, connection_factory=PatientConnection)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-        connection.close()
-
     def make() -> str:
         name = f"test_{uuid4().hex}"
-        run(f"CREATE DATABASE {name}")
+        execute(postgres, f"CREATE DATABASE {name}")
         names.append(name)
         return make_url(postgres).set(database=name).render_as_string(hide_password=False)
 
     yield make
     for name in names:
-        run(f"DROP DATABASE {name} WITH (FORCE)")
+        execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from jose import jwk
 from jose.backends.base import Key
 from jose.exceptions import JWKError
 from jose.utils import base64_to_long
+from opentelemetry import metrics, trace
 
 from utils import eddsa
 from utils.problems import UnavailableError
@@ -44,6 +45,10 @@ _ALGORITHMS: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
 _PRIVATE_MEMBERS: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 logger = logging.getLogger(__name__)
+_tracer = trace.get_tracer(__name__)
+_fetches = metrics.get_meter(__name__).create_counter(
+    "jwks.fetches", description="Fetches of the key set, by their outcome."
+)
 
 
 class KeysUnavailableError(UnavailableError):
@@ -136,6 +141,11 @@ class KeySet:
                 await asyncio.shield(fetch)
         return self._snapshot
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether there are keys, and the key server gave them when it was last asked."""
+        return self._failed_at < self._snapshot.asked_at
+
     def now(self) -> float:
         """Tell the time on this key set's clock, in seconds."""
         return self._clock()
@@ -168,15 +178,19 @@ class KeySet:
 
     async def _replace_snapshot(self) -> None:
         asked_at = self._clock()
+        outcome = "failure"
         try:
-            keys = _read_keys(await self._download(), self._snapshot.keys)
+            with _tracer.start_as_current_span("fetch the key set", kind=SpanKind.CLIENT):
+                keys = _read_keys(await self._download(), self._snapshot.keys)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _UnusableError) as error:
             self._failed_at = self._clock()
             logger.warning("key set not refreshed: %s", str(error) or type(error).__name__)
         else:
             self._snapshot = Snapshot(keys, asked_at)
+            outcome = "success"
         finally:
             self._fetch = None
+            _fetches.add(1, {"outcome": outcome})
 
     async def _download(self) -> bytes:
         async with (

@@ -8,10 +8,13 @@ from functools import partial
 from typing import Literal
 from uuid import uuid4
 
+from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = REQUEST_ID.lower().encode()
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 logger = logging.getLogger(__name__)
@@ -53,7 +56,8 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
 class RequestLogMiddleware:
     """Name each request, on its answer and in its log line.
 
-    The caller's `X-Request-ID` is kept when it is a sane one. Stands outside of everything else.
+    The caller's `X-Request-ID` is kept when it is a sane one. Stands outside of everything else,
+    and so says of each answer what may be done with it: nobody guesses its type, nobody keeps it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -66,13 +70,18 @@ class RequestLogMiddleware:
             return
         started_at = time.perf_counter()
         request_id = _request_id(scope)
+        # What callers make up does not get into the span either, which has the route.
+        trace.get_current_span().set_attributes({"url.path": "", "url.query": ""})
+        headers = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF]
+        if not scope["path"].startswith("/docs"):
+            headers.append(_NO_STORE)
         status = 0
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode())]
+                message["headers"] = [*message["headers"], *headers]
             await send(message)
 
         try:

@@ -4,10 +4,12 @@ from typing import Any
 
 import psycopg2
 
+from dependencies.database import PatientConnection
+
 
 def execute(url: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Run one statement and give its rows, if it has any."""
-    connection = psycopg2.connect(url)
+    connection = psycopg2.connect(url, connection_factory=PatientConnection)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
