@@ -61,6 +61,8 @@ def test_no_valid_token_is_refused_while_the_keys_rotate(run_stack: RunStack) ->
     options = jwt_options(jwks={"rotationInterval": 3})
     with run_stack("traps/jwt-options", JWT_OPTIONS=options) as stack:
         first = stack.front_end.signed_up().token()
+        # Now the service has the first key, and no other.
+        assert ask(stack, first).status_code == 200
         visitors = [stack.front_end.signed_up() for _ in range(4)]
 
         def call_until_rotated(visitor: Visitor) -> set[int]:
