@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).parents[1]
 CONNECTIONS: Final = 16
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "--no-server-header", "--no-access-log")
 """What the README runs the service with in production, and every other server here too."""
-START_SECONDS: Final = 60
+START_SECONDS: Final = 120
 
 # A user's tasks lie apart, as they would after years of use. Replicas check no foreign keys.
 _FILL: Final = """

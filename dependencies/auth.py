@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from opentelemetry import metrics
 from sqlalchemy import Row
 from sqlmodel import Session
 
@@ -29,7 +30,15 @@ _NO_SUBJECT: Final = re.compile(
     re.DOTALL,
 )
 
+_MISNUMBERED: Final = (
+    "a token's sub is %s, but %s. Does Better Auth number its users itself (serial ids)? Have"
+    " jwt.getSubject return this service's id, or let Better Auth make its own kind of ids"
+)
+
 logger = logging.getLogger(__name__)
+_refused = metrics.get_meter(__name__).create_counter(
+    "auth.tokens.refused", description="Requests answered with 401, by the reason given."
+)
 
 
 @dataclass(frozen=True)
@@ -74,14 +83,10 @@ def _numbered(session: Session, claims: Claims) -> int:
     user_id = int(claims.subject)
     account = user.read(session, user_id) if user_id <= user.MAX_ID else None
     if account is None:
+        logger.warning(_MISNUMBERED, user_id, "there is no such account")
         return user.NOBODY
     if claims.email is not None and account.email != _normalised(claims.email):
-        logger.warning(
-            "token refused: its sub is %s, but its e-mail address is not that account's. Does"
-            " Better Auth number its users (serial ids)? Have jwt.getSubject return this service's"
-            " id, or let Better Auth make its own kind of ids",
-            user_id,
-        )
+        logger.warning(_MISNUMBERED, user_id, "its e-mail address is not that account's")
         raise UnauthorizedError("The token's sub and e-mail address are of different accounts.")
     return user_id
 
@@ -129,25 +134,52 @@ def _normalised(email: str) -> str:
         raise UnauthorizedError("The token's email is no e-mail address.") from None
 
 
-async def get_current_user(
-    request: Request,
-    _documented: Annotated[
-        object,
-        Depends(
-            HTTPBearer(
-                auto_error=False,
-                bearerFormat="JWT",
-                description="A token that Better Auth issued: `GET /api/auth/token` of the front"
-                " end.",
-            )
-        ),
-    ],
-) -> CurrentUser:
-    """Give the account that the request's bearer token belongs to (RFC 6750 §2.1).
+class _CurrentUser(HTTPBearer):
+    """A dependency that the OpenAPI document shows as a bearer token.
 
-    Raises UnauthorizedError, ForbiddenError (an account that may not be linked) and
-    KeysUnavailableError (no key to check the token with).
+    One of FastAPI's security classes, called once: a function that depended on one, and others that
+    depended on that, would be a tree that FastAPI walks for every request.
     """
+
+    def __init__(self) -> None:
+        super().__init__(
+            bearerFormat="JWT",
+            scheme_name="HTTPBearer",
+            description="A token that Better Auth issued: `GET /api/auth/token` of the front end.",
+        )
+
+    async def __call__(self, request: Request) -> CurrentUser:  # type: ignore[override] # more than credentials
+        """Give the account that the request's bearer token belongs to (RFC 6750 §2.1).
+
+        Raises UnauthorizedError, ForbiddenError (an account that may not be linked) and
+        KeysUnavailableError (no key to check the token with).
+        """
+        try:
+            current = await _identify(request)
+        except UnauthorizedError as error:
+            _refused.add(1, {"reason": error.detail})
+            raise
+        request.state.user_id = current.id
+        return current
+
+
+get_current_user = _CurrentUser()
+
+
+class _Owner(_CurrentUser):
+    async def __call__(self, request: Request, user_id: str) -> int:  # type: ignore[override] # more than credentials
+        """Give the caller's id where `user_id`, in the path, is theirs: `User.id`, or the `sub`.
+
+        Raises ForbiddenError for anybody else's, whether there is such a user or not.
+        """
+        current = await get_current_user(request)
+        is_own_id = current.id != user.NOBODY and user_id == str(current.id)
+        if not is_own_id and user_id != current.subject:
+            raise ForbiddenError("The path names another user.")
+        return current.id
+
+
+async def _identify(request: Request) -> CurrentUser:
     headers = request.headers.getlist("authorization")
     if not headers:
         raise UnauthorizedError("Send a token: Authorization: Bearer …")
@@ -158,11 +190,9 @@ async def get_current_user(
     identities: Identities = request.app.state.identities
     try:
         claims = await verifier.verify(token.strip(" "))
-        current = await identities.resolve(request.app.state.database, claims)
     except InvalidTokenError as error:
         raise UnauthorizedError(str(error)) from None
-    request.state.user_id = current.id
-    return current
+    return await identities.resolve(request.app.state.database, claims)
 
 
 CurrentUserDep = Annotated[CurrentUser, Depends(get_current_user)]
@@ -184,15 +214,4 @@ KeySetDep = Annotated[KeySet, Depends(get_key_set)]
 HasherDep = Annotated[PasswordHasher, Depends(get_hasher)]
 
 
-async def get_owner(user_id: str, current: CurrentUserDep) -> int:
-    """Give the caller's id where `user_id`, in the path, is theirs: `User.id`, or the `sub`.
-
-    Raises ForbiddenError for anybody else's, whether there is such a user or not.
-    """
-    is_own_id = current.id != user.NOBODY and user_id == str(current.id)
-    if not is_own_id and user_id != current.subject:
-        raise ForbiddenError("The path names another user.")
-    return current.id
-
-
-Owner = Annotated[int, Depends(get_owner)]
+Owner = Annotated[int, Depends(_Owner())]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Concatenate, Final
 
 import psycopg2
 from fastapi import Depends, Request, Response
+from opentelemetry import metrics
 from psycopg2 import extensions
 from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +19,7 @@ from sqlalchemy.util import await_, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 from sqlmodel import Session
 
+from dependencies.telemetry import trace_statements
 from utils.problems import UnavailableError, http_problem
 
 CONNECT_SECONDS: Final = 5
@@ -27,7 +29,12 @@ WAIT_SECONDS: Final = 3
 IDLE_SECONDS: Final = 30
 """After how long without use a connection is tried before it is used again."""
 
+_USED: Final = {"db.client.connection.state": "used"}
+
 logger = logging.getLogger(__name__)
+_connections = metrics.get_meter(__name__).create_up_down_counter(
+    "db.client.connection.count", description="Connections to PostgreSQL, by their state."
+)
 
 
 class DeadlineError(psycopg2.OperationalError):
@@ -44,12 +51,15 @@ class Database:
 
     def __init__(self, url: str, pool_size: int) -> None:
         self._engine = make_engine(url)
+        trace_statements(self._engine)
         # Where connections are opened, because libpq looks up a host's name as it pleases. As many
         # as connections, so that opening one never waits for another.
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="connect")
         self._free = asyncio.Semaphore(pool_size)
         # The last one used is the first taken, so that those not needed age and Neon may sleep.
         self._idle: list[_Connected] = []
+        self.is_sound = False
+        """Whether a check found nothing wrong, and nothing failed since: see /health/ready."""
 
     async def run_sync[**P, T](
         self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
@@ -67,11 +77,17 @@ class Database:
                 raise UnavailableError("The database is too busy: try again shortly.") from None
         else:
             await self._free.acquire()
+        _connections.add(1, _USED)
         try:
             return await greenlet_spawn(
                 self._try_twice, lambda session: work(session, *args, **kwargs)
             )
+        except DBAPIError as error:
+            self.is_sound = False
+            _forget_row(error)
+            raise
         finally:
+            _connections.add(-1, _USED)
             self._free.release()
 
     def close(self) -> None:
@@ -147,6 +163,14 @@ class _Connected:
         except psycopg2.Error:
             return False
         return True
+
+
+def _forget_row(error: DBAPIError) -> None:
+    """Keep the first line of what PostgreSQL says: those after it quote the row, hash and all."""
+    line = str(error.orig).partition("\n")[0]
+    error.args = (line,)
+    if error.orig is not None:
+        error.orig.args = (line,)
 
 
 class PatientConnection(extensions.connection):

@@ -29,9 +29,13 @@ async def read_health() -> Health:
 async def read_readiness(session: SessionDep, keys: KeySetDep) -> Health:
     """Say that requests can be served.
 
-    The database answers, its schema is the newest, and there are keys to check tokens with.
+    The database answers, its schema is the newest, and there are keys to check tokens with. What
+    was well is asked again once it has failed, and not at each probe: Neon would never sleep.
     """
-    if not await session.run_sync(is_newest):
+    if not session.is_sound:
+        session.is_sound = await session.run_sync(is_newest)
+    if not session.is_sound:
         raise UnavailableError("The database's schema is not the newest: run the migrations.")
-    await keys.current()
+    if not keys.is_sound:
+        await keys.current()
     return Health()

@@ -6,7 +6,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.base import Body, Timestamp
-from utils.security import normalise_password, password_fault
+from utils.security import MIN_PASSWORD_CHARACTERS, normalise_password, password_fault
 
 
 def _address(email: str) -> str:
@@ -49,7 +49,10 @@ class UserCreate(Credentials):
     password: Annotated[
         Password,
         AfterValidator(_strong),
-        Field(description="8 characters to 72 bytes of UTF-8, and none of the commonest"),
+        Field(
+            description="8 characters to 72 bytes of UTF-8, and none of the commonest",
+            json_schema_extra={"format": "password", "minLength": MIN_PASSWORD_CHARACTERS},
+        ),
     ]
 
 

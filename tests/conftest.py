@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,12 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if "TEST_DATABASE_URL" not in os.environ and not hasattr(config, "workerinput"):
         # Not in pytest's own folder, which a second run closes to PostgreSQL's user.
         folder = Path(tempfile.gettempdir()) / f"todo-backend-{uuid4().hex}"
-        context = running_postgres(folder, keep=False)
-        url = os.environ["TEST_DATABASE_URL"] = context.__enter__()
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        url = stack.enter_context(running_postgres(folder, keep=False))
+        os.environ["TEST_DATABASE_URL"] = url
         # What these databases hold need not survive the machine.
         execute(url, "ALTER SYSTEM SET fsync = off")
         execute(url, "SELECT pg_reload_conf()")
-        config.add_cleanup(lambda: context.__exit__(None, None, None))
 
 
 @pytest.fixture(scope="session")

@@ -178,19 +178,20 @@ class KeySet:
 
     async def _replace_snapshot(self) -> None:
         asked_at = self._clock()
-        outcome = "failure"
         try:
-            with _tracer.start_as_current_span("fetch the key set", kind=SpanKind.CLIENT):
+            with _tracer.start_as_current_span(
+                "fetch the key set", kind=trace.SpanKind.CLIENT, record_exception=False
+            ):
                 keys = _read_keys(await self._download(), self._snapshot.keys)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _UnusableError) as error:
             self._failed_at = self._clock()
+            _fetches.add(1, {"outcome": "failure"})
             logger.warning("key set not refreshed: %s", str(error) or type(error).__name__)
         else:
             self._snapshot = Snapshot(keys, asked_at)
-            outcome = "success"
+            _fetches.add(1, {"outcome": "success"})
         finally:
             self._fetch = None
-            _fetches.add(1, {"outcome": outcome})
 
     async def _download(self) -> bytes:
         async with (

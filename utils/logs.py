@@ -26,6 +26,9 @@ class StartupError(Exception):
 
 def configure_logging(log_format: Literal["text", "json"]) -> None:
     """Send every log line of the process, uvicorn's own too, to standard error in one format."""
+    # What no format here shows need not be found out for each line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined] # typeshed does not know it
     logging.config.dictConfig(
         {
             "version": 1,

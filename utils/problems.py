@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents: the one shape of everything that is not a success."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MEDIA_TYPE = "application/problem+json"
 MAX_BODY_SIZE = 64 * 1024
 """The largest request body that is read, in bytes."""
+BODY_SECONDS = 10
+"""How long all of a request body may take to arrive."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,18 @@ class BadRequestError(ProblemError):
     """400: the input is wrong, and the same request would fail again."""
 
     status = HTTPStatus.BAD_REQUEST
+
+
+class TooSlowError(BadRequestError):
+    """400: the body is not there after `BODY_SECONDS`, and its connection is closed."""
+
+    def __init__(self) -> None:
+        detail = f"The body took longer than {BODY_SECONDS} seconds to arrive."
+        super().__init__(
+            detail,
+            errors=[FieldError(field="body", message="This did not arrive in time")],
+            headers={"Connection": "close"},
+        )
 
 
 class UnauthorizedError(ProblemError):
@@ -218,7 +233,7 @@ async def validation_problem(_request: Request, error: Exception) -> Response:
 
 
 class ProblemMiddleware:
-    """Answer 413 when the body is too long, and 500 for an error nobody expected.
+    """Answer 413 when the body is too long, 400 when it is too slow, and 500 for what is our fault.
 
     It stands inside the CORS middleware, so that a browser may read these answers too:
     FastAPI's own body limit and error page stand outside, and answer in plain text.
@@ -233,11 +248,22 @@ class ProblemMiddleware:
             await self.app(scope, receive, send)
             return
         size = 0
+        deadline: float | None = None
+        complete = False
         started = False
 
         async def receiving() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, deadline, complete
+            if complete:
+                # What is waited for now is the end of the connection.
+                return await receive()
+            deadline = deadline or asyncio.get_running_loop().time() + BODY_SECONDS
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise TooSlowError from None
+            complete = not message.get("more_body", False)
             size += len(message.get("body", b""))
             if size > MAX_BODY_SIZE:
                 raise TooLargeError

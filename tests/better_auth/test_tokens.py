@@ -212,7 +212,7 @@ def test_users_that_better_auth_numbers_itself_are_refused_and_the_log_says_why(
         assert ask(stack, stack.front_end.signed_up().token()).status_code == 404
 
         (explained, *_) = [each.getMessage() for each in caplog.records if "serial" in each.msg]
-        assert "Does Better Auth number its users (serial ids)?" in explained
+        assert "Does Better Auth number its users itself (serial ids)?" in explained
         assert "jwt.getSubject" in explained
         assert visitor.email not in explained
 

@@ -537,6 +537,14 @@ def test_a_refused_token_costs_no_query(
     assert statements == []
 
 
+def test_a_number_that_no_account_can_have_is_not_looked_for(
+    who: Callable[..., httpx.Response], statements: list[str]
+) -> None:
+    # PostgreSQL would compare it as a numeric, without the index.
+    assert_problem(who(sub=str(MAX_ID + 1), email=None), 404)
+    assert len(statements) == 1  # the route's own
+
+
 def test_a_number_of_nobody_is_not_remembered(
     who: Callable[..., httpx.Response], database_url: str
 ) -> None:

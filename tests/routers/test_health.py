@@ -4,9 +4,11 @@ import httpx
 import pytest
 
 from tests.conftest import MakeDatabase
-from tests.support.keyserver import KeyServer
+from tests.support.keyserver import KeyServer, running_key_server
 from tests.support.problems import assert_problem
-from tests.support.service import make_settings, running_service
+from tests.support.proxy import running_proxy
+from tests.support.service import Person, make_settings, running_service
+from tests.support.tokens import SigningKey
 
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nothing"
 
@@ -53,3 +55,72 @@ def test_a_health_check_asks_for_no_token_and_minds_no_bad_one(
 ) -> None:
     answer = client.get(path, headers={"Authorization": "Bearer nonsense"})
     assert answer.status_code == 200
+
+
+def test_probes_ask_the_database_and_the_key_server_once_and_neon_may_sleep(
+    database_url: str, key: SigningKey
+) -> None:
+    with (
+        running_key_server(key) as key_server,
+        running_proxy(database_url) as proxy,
+        running_service(make_settings(proxy.url, key_server.url)) as client,
+    ):
+        assert client.get("/health/ready").status_code == 200
+        asked = [*proxy.statements]
+        assert "version_num" in asked[-1]
+        # As Neon does when it goes to sleep; nobody wakes it.
+        proxy.cut()
+        assert [client.get("/health/ready").status_code for _ in range(20)] == [200] * 20
+        assert proxy.statements == asked
+        assert (proxy.connections, key_server.fetches) == (1, 1)
+
+
+def test_a_key_set_that_was_good_is_not_fetched_for_a_probe_however_old_it_is(
+    database_url: str, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        running_key_server(key) as key_server,
+        running_service(make_settings(database_url, key_server.url)) as client,
+    ):
+        assert client.get("/health/ready").status_code == 200
+        # From now on it is too old for any token, which will fetch it.
+        monkeypatch.setattr("utils.jwks.FRESH_SECONDS", 0)
+        monkeypatch.setattr("utils.jwks.STALE_SECONDS", 0)
+        assert [client.get("/health/ready").status_code for _ in range(5)] == [200] * 5
+        assert key_server.fetches == 1
+
+
+def test_once_a_statement_has_failed_probes_ask_until_the_database_is_back(
+    database_url: str, key: SigningKey, key_server: KeyServer
+) -> None:
+    with (
+        running_proxy(database_url) as proxy,
+        running_service(make_settings(proxy.url, key_server.url)) as client,
+    ):
+        alice = Person(client, key)
+        assert client.get("/health/ready").status_code == 200
+        # No SELECT is answered any more: its connection is cut.
+        proxy.swallow = "SELECT"
+        assert alice.tasks("GET").status_code == 503
+        assert client.get("/health/ready").status_code == 503
+        assert client.get("/health/ready").status_code == 503
+        proxy.swallow = None
+        assert client.get("/health/ready").status_code == 200
+        asked = len(proxy.statements)
+        assert client.get("/health/ready").status_code == 200
+        assert len(proxy.statements) == asked
+        assert alice.tasks("GET").status_code == 200
+
+
+def test_once_a_fetch_has_failed_probes_ask_again(database_url: str, key: SigningKey) -> None:
+    with (
+        running_key_server(key) as key_server,
+        running_service(make_settings(database_url, key_server.url)) as client,
+    ):
+        assert client.get("/health/ready").status_code == 200
+        key_server.status = 500
+        headers = {"Authorization": f"Bearer {SigningKey().token()}"}
+        assert client.get("/api/auth/me", headers=headers).status_code == 401
+        # There are keys still, and young enough.
+        assert client.get("/health/ready").status_code == 200
+        assert key_server.fetches == 2

@@ -24,7 +24,7 @@ class KeyServer:
         self.body: bytes | None = None
         """What to answer instead of the key set."""
         self.delay = 0.0
-        """Seconds before an answer."""
+        """Seconds before an answer, which says what held when it was asked for."""
         self.trickle = 0.0
         """Seconds between two bytes of the body."""
         self.endless = False
@@ -51,9 +51,9 @@ def running_key_server(*keys: SigningKey, port: int = 0) -> Iterator[KeyServer]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            body = server.answer()
             server.fetches += 1
             time.sleep(server.delay)
-            body = server.answer()
             try:
                 self.send_response(server.status)
                 if server.endless:

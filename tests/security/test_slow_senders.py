@@ -1,0 +1,256 @@
+"""Slow and endless senders, against the service as it runs in production: none holds a connection.
+
+uvicorn's own protocols hold each of these connections for ever (both), and keep 100 MB of a header
+(httptools, which then is busy for most of a minute).
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.keyserver import KeyServer
+from tests.support.process import running_process
+from tests.support.service import ORIGIN, Person
+from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
+from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
+from utils.problems import BODY_SECONDS
+
+PRODUCTION = ("--http", "utils.connections:BoundedProtocol", "--no-server-header")
+GRACE_SECONDS = 8
+"""How much later than it should a connection may end, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def production(
+    tmp_path_factory: pytest.TempPathFactory, database_url: str, key_server: KeyServer
+) -> Iterator[httpx.Client]:
+    """Run the service as the README's production command does."""
+    environment = {
+        "DATABASE_URL": database_url,
+        "JWKS_URL": key_server.url,
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+    }
+    folder = tmp_path_factory.mktemp("production")
+    with running_process(folder, environment, *PRODUCTION) as (client, _):
+        yield client
+
+
+def connect(client: httpx.Client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), 30)
+
+
+def drip(client: httpx.Client, start: bytes, piece: bytes) -> tuple[float, bytes]:
+    """Send a start, then a piece a second; gives when the connection ended, and all that came."""
+    began = time.monotonic()
+    answer = b""
+    limit = began + HEAD_SECONDS + GRACE_SECONDS
+    with connect(client) as peer:
+        peer.sendall(start)
+        peer.settimeout(1)
+        while time.monotonic() < limit:
+            try:
+                part = peer.recv(65_536)
+                if not part:
+                    break
+                answer += part
+            except TimeoutError:
+                try:
+                    peer.sendall(piece)
+                except OSError:
+                    break
+            except OSError:
+                break
+        else:
+            pytest.fail(f"held for {limit - began} seconds: {start[:200]!r} {answer!r}")
+    return time.monotonic() - began, answer
+
+
+def head(client: httpx.Client, person: Person, line: str, *lines: str) -> bytes:
+    return "\r\n".join(
+        (
+            f"{line} HTTP/1.1",
+            f"Host: {client.base_url.host}",
+            f"Origin: {ORIGIN}",
+            f"Authorization: Bearer {person.token}",
+            "Content-Type: application/json",
+            *lines,
+            "",
+            "",
+        )
+    ).encode()
+
+
+def test_a_slow_or_silent_sender_is_cut_off_and_others_are_served_meanwhile(
+    production: httpx.Client, key: SigningKey
+) -> None:
+    alice = Person(production, key)
+    unfinished = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+    post = head(production, alice, f"POST /api/{alice.id}/tasks", "Content-Length: 10000")
+    chunked = head(production, alice, f"POST /api/{alice.id}/tasks", "Transfer-Encoding: chunked")
+    whole = unfinished + b"\r\n"
+    unwanted = unfinished + b"Content-Length: 10000\r\n\r\n"
+    over = (
+        b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n"
+        + b" " * 66_000
+    )
+    # What is sent at once, what is sent every second, and what is answered before the end.
+    cases = {
+        "nothing": (b"", b"", b""),
+        "half a request line": (b"GET /hea", b"", b""),
+        "a byte of the address a second": (b"GET /", b"a", b""),
+        "a byte of a header a second": (unfinished + b"X: ", b"a", b""),
+        "a header a second": (unfinished, b"X: a\r\n", b""),
+        "blank lines": (b"", b"\r\n", b""),
+        "a byte of a body a second": (post, b" ", b"HTTP/1.1 400 "),
+        "half a body": (post + b'{"title":', b"", b"HTTP/1.1 400 "),
+        "no body": (post, b"", b"HTTP/1.1 400 "),
+        "a chunk a second": (chunked, b"1\r\n \r\n", b"HTTP/1.1 400 "),
+        "a chunk that never ends": (chunked + b"1000\r\n", b" ", b"HTTP/1.1 400 "),
+        "a chunk's extension, a byte a second": (chunked + b"5;", b"a", b"HTTP/1.1 400 "),
+        "a slow second request": (whole + b"GET /", b"a", b"HTTP/1.1 200 "),
+        "blank lines after an answer": (whole, b"\r\n", b"HTTP/1.1 200 "),
+        "a slow body that nobody reads": (unwanted, b"a", b"HTTP/1.1 200 "),
+        "a slow rest of a body that is too long": (over, b"a", b"HTTP/1.1 413 "),
+    }  # fmt: skip
+    with ThreadPoolExecutor(len(cases)) as threads:
+        dripping = {
+            name: threads.submit(drip, production, start, piece)
+            for name, (start, piece, _) in cases.items()
+        }
+        while not all(each.done() for each in dripping.values()):
+            asked_at = time.monotonic()
+            assert production.get("/health").status_code == 200
+            assert alice.tasks("GET").json() == []
+            assert time.monotonic() - asked_at < GRACE_SECONDS
+            time.sleep(0.2)
+    for name, future in dripping.items():
+        seconds, answer = future.result()
+        expected = cases[name][2]
+        assert answer.startswith(expected), (name, answer)
+        assert bool(answer) is bool(expected), (name, answer)
+        # An attack that ends at once would be none.
+        assert seconds > 4, name
+        if b" 400 " in answer:
+            assert f"longer than {BODY_SECONDS} seconds to arrive".encode() in answer, name
+            assert b"content-type: application/problem+json" in answer
+            assert b'"field":"body"' in answer
+            assert ORIGIN.encode() in answer
+            assert b"connection: close" in answer.lower()
+    assert alice.tasks("GET").json() == []
+
+
+def status_and_body(answers: BufferedReader) -> tuple[int, bytes]:
+    """Read one answer of a connection that is kept."""
+    status = int(answers.readline().split(b" ")[1])
+    length = 0
+    while (line := answers.readline().lower()) != b"\r\n":
+        if line.startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    return status, answers.read(length)
+
+
+FLOODS = {
+    "one-header": (b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"a" * 50_000),
+    "many-headers": (b"GET /health HTTP/1.1\r\nHost: x\r\n", b"X: aaaaaaaaaa\r\n" * 4000),
+    "a-header-name": (b"GET /health HTTP/1.1\r\nHost: x\r\n", b"X" * 50_000),
+    "the-address": (b"GET /", b"a" * 50_000),
+    "the-method": (b"", b"G" * 50_000),
+    "blank-lines": (b"", b"\r\n" * 25_000),
+    "a-second-request": (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /", b"a" * 50_000),
+}
+
+
+@pytest.mark.parametrize(("start", "more"), FLOODS.values(), ids=FLOODS)
+def test_five_megabytes_of_a_head_end_in_an_error_and_are_not_kept(
+    production: httpx.Client, start: bytes, more: bytes
+) -> None:
+    began = time.monotonic()
+    sent = 0
+    answer = b""
+    with connect(production) as peer:
+        try:
+            peer.sendall(start)
+            while sent < 5_000_000:
+                peer.sendall(more)
+                sent += len(more)
+            while part := peer.recv(65_536):
+                answer += part
+        except OSError:
+            pass
+    assert time.monotonic() - began < GRACE_SECONDS
+    # What lies in the sockets' own buffers counts as sent, the answer may be lost with the rest.
+    answers = [line for line in answer.splitlines() if line.startswith(b"HTTP/1.1 ")]
+    assert all(b" 400 " in line for line in answers[start.count(b"\r\n\r\n") :])
+    assert production.get("/health").status_code == 200
+
+
+def test_a_head_is_kept_up_to_its_limit_and_no_further(
+    production: httpx.Client, key: SigningKey
+) -> None:
+    alice = Person(production, key)
+    padding = MAX_HEAD_SIZE - 2000
+    answer = alice.tasks("GET", headers={"X-Padding": "a" * padding})
+    assert (answer.status_code, answer.json()) == (200, [])
+    with connect(production) as peer:
+        peer.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
+        peer.sendall(b"a" * (MAX_HEAD_SIZE + 1))
+        answer_bytes = peer.recv(65_536)
+    assert answer_bytes.startswith(b"HTTP/1.1 400 ")
+    assert b"The request's head is too long." in answer_bytes
+
+
+def test_many_floods_at_once_leave_no_memory_behind(production: httpx.Client) -> None:
+    (process,) = [
+        each
+        for each in psutil.Process().children()
+        if str(production.base_url.port) in {str(c.laddr.port) for c in each.net_connections()}
+    ]
+    before = process.memory_info().rss
+    peers = [connect(production) for _ in range(40)]
+    for peer in peers:
+        peer.settimeout(0.01)
+        for _ in range(100):
+            try:
+                peer.sendall(b"GET /" + b"a" * 100_000)
+            except OSError:
+                break
+    assert production.get("/health").status_code == 200
+    assert process.memory_info().rss - before < 50_000_000
+    for peer in peers:
+        peer.close()
+
+
+def test_a_connection_that_behaves_is_kept_and_used_again(
+    production: httpx.Client, key: SigningKey
+) -> None:
+    alice = Person(production, key)
+    request = head(production, alice, f"GET /api/{alice.id}/tasks")
+    body = b'{"title": "in two pieces"}'
+    post = head(production, alice, f"POST /api/{alice.id}/tasks", f"Content-Length: {len(body)}")
+    refused = (
+        head(production, alice, f"POST /api/{alice.id}/tasks", "Content-Length: 500000")
+        + b" " * 500_000
+    )
+    with connect(production) as peer, peer.makefile("rb") as answers:
+        for _ in range(5):
+            peer.sendall(request)
+            assert status_and_body(answers) == (200, b"[]")
+        peer.sendall(post + body[:10])
+        time.sleep(0.2)
+        peer.sendall(body[10:])
+        assert status_and_body(answers)[0] == 201
+        # Two at once.
+        peer.sendall(request + request)
+        assert [b"in two pieces" in status_and_body(answers)[1] for _ in range(2)] == [True, True]
+        # A body that is refused is read to its end all the same, and the connection is kept.
+        peer.sendall(refused)
+        assert status_and_body(answers)[0] == 413
+        peer.sendall(request)
+        assert status_and_body(answers)[0] == 200

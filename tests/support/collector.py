@@ -1,0 +1,85 @@
+"""A real collector of OpenTelemetry data: OTLP over HTTP, kept as it was sent."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+class Collector:
+    """What a service has sent so far, as paths and bodies."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.received: list[tuple[str, bytes]] = []
+
+    def bodies(self, path: str) -> list[bytes]:
+        """Give what came to one path."""
+        return [body for at, body in self.received if at == path]
+
+    def spans(self) -> list[Span]:
+        """Give the spans."""
+        return [
+            span
+            for body in self.bodies("/v1/traces")
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def metric(self, name: str) -> dict[frozenset[tuple[str, Any]], float]:
+        """Give the last values of a metric, by their attributes; counts for a histogram."""
+        values = {}
+        for body in self.bodies("/v1/metrics"):
+            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                for scope in resource.scope_metrics:
+                    for metric in scope.metrics:
+                        if metric.name == name:
+                            for point in metric.sum.data_points:
+                                values[frozenset(attributes(point).items())] = float(point.as_int)
+                            for bar in metric.histogram.data_points:
+                                values[frozenset(attributes(bar).items())] = float(bar.count)
+        return values
+
+
+def attributes(of: Any) -> dict[str, Any]:
+    """Give the attributes of a span or of a metric's value."""
+    return {
+        each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value")
+        for each in of.attributes
+    }
+
+
+@contextmanager
+def running_collector() -> Iterator[Collector]:
+    """Run a collector on a port of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.received.append((self.path, body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.daemon_threads = True
+    collector = Collector(f"http://127.0.0.1:{listener.server_port}")
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield collector
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join()

@@ -1,0 +1,130 @@
+"""Tests of /docs: it works with no other origin at hand, under a strict policy."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+BASE = "https://api.example.com/prefix/docs"
+"""Where the page might be: behind a proxy, under a prefix."""
+
+
+class Page(HTMLParser):
+    """What a page refers to, and the scripts and styles that stand in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.inline: list[tuple[str, str]] = []
+        self.attributes: set[str] = set()
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.attributes |= set(found)
+        self.references += [
+            value for name, value in attrs if name in ("src", "href", "action", "data") and value
+        ]
+        self._open = tag if tag in ("script", "style") and "src" not in found else ""
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - as the parser has it
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.inline.append((self._open, data))
+
+
+@pytest.fixture(scope="module")
+def answer(client: httpx.Client) -> httpx.Response:
+    answer = client.get("/docs")
+    assert answer.status_code == 200
+    return answer
+
+
+@pytest.fixture(scope="module")
+def page(answer: httpx.Response) -> Page:
+    return Page(answer.text)
+
+
+@pytest.fixture
+def policy(answer: httpx.Response) -> dict[str, list[str]]:
+    directives = [each.split() for each in answer.headers["content-security-policy"].split(";")]
+    return {name: sources for name, *sources in directives}
+
+
+def test_the_page_refers_to_nothing_but_what_the_service_serves(
+    page: Page, client: httpx.Client
+) -> None:
+    assert len(page.references) == 3
+    types = set()
+    for reference in page.references:
+        assert urljoin(BASE, reference).startswith("https://api.example.com/prefix/docs/assets/")
+        served = client.get(urljoin("/docs", reference))
+        assert served.status_code == 200
+        types.add(served.headers["content-type"].split(";")[0])
+    assert types == {"text/javascript", "text/css", "image/png"}
+
+
+def test_the_page_reads_the_document_beside_it(page: Page, client: httpx.Client) -> None:
+    ((_, script),) = page.inline
+    (address,) = re.findall(r"url: '([^']*)'", script)
+    assert urljoin(BASE, address) == "https://api.example.com/prefix/openapi.json"
+    assert client.get(urljoin("/docs", address)).json()["openapi"]
+
+
+def test_the_style_sheet_refers_to_nothing_else(client: httpx.Client) -> None:
+    style = client.get("/docs/assets/swagger-ui.css").text
+    assert "@import" not in style
+    addresses = re.findall(r"url\(\s*[\"']?([^\"')]{0,20})", style)
+    assert addresses
+    assert all(address.startswith("data:") for address in addresses)
+
+
+def test_the_policy_lets_nothing_in_from_another_origin(policy: dict[str, list[str]]) -> None:
+    assert policy.pop("default-src") == ["'none'"]
+    for name in ("base-uri", "form-action", "frame-ancestors"):
+        assert policy.pop(name) == ["'none'"]
+    (digest,) = [each for each in policy["script-src"] if each.startswith("'sha256-")]
+    policy["script-src"].remove(digest)
+    assert policy == {
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "connect-src": ["'self'"],
+    }
+
+
+def test_the_one_inline_script_runs_by_its_digest(page: Page, policy: dict[str, list[str]]) -> None:
+    ((tag, script),) = page.inline
+    assert tag == "script"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in policy["script-src"]
+    assert not [name for name in page.attributes if name.startswith("on") or name == "style"]
+
+
+def test_the_assets_are_asked_for_again_and_not_sent_again(client: httpx.Client) -> None:
+    asset = "/docs/assets/swagger-ui-bundle.js"
+    first = client.get(asset)
+    assert "no-store" not in first.headers.get("cache-control", "")
+    again = client.get(asset, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/assets", "/docs/assets/", "/docs/assets/nothing", "/docs/assets/../core.py",
+        "/docs/assets/%2e%2e/core.py", "/docs/assets/..%2fcore.py", "/docs/assets//etc/passwd",
+        "/docs/assets/%00", "/docs/oauth2-redirect",
+    ],
+)  # fmt: skip
+def test_there_is_nothing_else_below_it(client: httpx.Client, path: str) -> None:
+    answer = client.request("GET", httpx.URL(str(client.base_url), raw_path=path.encode()))
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
