@@ -4,7 +4,7 @@ import asyncio
 import threading
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,10 @@ def delaying_proxy(socket: Path, seconds: float) -> Iterator[int]:
                 loop.call_later(seconds, writer.write, piece)
         except ConnectionError:
             pass  # an end like any other
-        loop.call_later(seconds, writer.close)
+        await asyncio.sleep(seconds)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

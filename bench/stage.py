@@ -24,7 +24,11 @@ from sandbox.issuer import Issuer, issuer_app
 
 ROOT: Final = Path(__file__).parents[1]
 CONNECTIONS: Final = 16
-UVICORN: Final = (sys.executable, "-m", "uvicorn", "--no-server-header", "--no-access-log")
+UVICORN: Final = (
+    sys.executable,
+    *("-m", "uvicorn", "--no-server-header", "--no-access-log"),
+    *("--http", "utils.connections:BoundedProtocol"),
+)
 """What the README runs the service with in production, and every other server here too."""
 START_SECONDS: Final = 120
 

@@ -1,0 +1,50 @@
+"""Tests that the README, and what else people copy from, says what is so."""
+
+import re
+from pathlib import Path
+
+from dependencies.settings import Settings
+from main import create_app
+from tests.security.test_slow_senders import PRODUCTION
+from tests.support.service import make_settings
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
+
+
+def test_the_table_of_variables_is_that_of_the_settings() -> None:
+    names = re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*?)`? \|", README, re.MULTILINE)
+    assert [name.lower() for name, _ in names] == list(Settings.model_fields)
+    for name, default in names:
+        field = Settings.model_fields[name.lower()]
+        expected = "required" if field.is_required() else field.default
+        if isinstance(expected, tuple):
+            expected = ",".join(expected)
+        assert default == str(expected).replace("True", "true"), name
+
+
+def test_the_example_has_every_variable() -> None:
+    example = (PROJECT / ".env.example").read_text()
+    names = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
+    assert [name.lower() for name in names] == list(Settings.model_fields)
+
+
+def test_the_table_of_endpoints_is_that_of_the_api() -> None:
+    document = create_app(make_settings("postgresql://x/x", "http://localhost/x")).openapi()
+    documented = {
+        f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item
+    }
+    rows = re.findall(r"^\| (`(?:GET|POST|PUT|PATCH|DELETE) .*?) \|", README, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(.*?)`", row)} == documented
+
+
+def test_the_production_command_is_the_one_that_was_attacked() -> None:
+    command = README.partition("uv run --no-dev uvicorn")[2].partition("```")[0]
+    words = command.replace("\\\n", " ").split()
+    for option in PRODUCTION:
+        assert option in words
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
+        assert (PROJECT / target).exists(), target
