@@ -18,13 +18,12 @@ import pytest
 from tests.better_auth.frontend import AUDIENCE, PASSWORD, Visitor, free_port
 from tests.better_auth.toolchain import (
     BIN,
-    CHROMIUM,
     FOLDER,
     build,
-    install_chromium,
     only_one,
     run,
 )
+from tests.support.programs import need_package
 from tests.support.service import make_settings, running_service
 
 PROBLEM = "application/problem+json"
@@ -68,7 +67,7 @@ def running_next(origin: str, port: int, backend: str, log: Path) -> Iterator[No
 def browse(origin: str, path: str, profile: Path, backend: str) -> Any:
     """Sign up in Chromium, and add, complete and delete a task; gives what was seen."""
     printed = run(
-        *("node", "build/browse.js", str(shutil.which(CHROMIUM)), profile, origin + path),
+        *("node", "build/browse.js", str(shutil.which("chromium")), profile, origin + path),
         *(f"{uuid4().hex}@example.com", PASSWORD),
         environment={"BACKEND_URL": backend},
     )
@@ -98,7 +97,7 @@ def test_next_and_a_browser(
 ) -> None:
     """One test of many promises: they share a build of the front end, which takes its time."""
     build()
-    install_chromium()
+    need_package("chromium")
     port = free_port()
     address, origin = f"http://127.0.0.1:{port}", f"http://localhost:{port}"
     settings = make_settings(

@@ -9,20 +9,10 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
+from tests.support.programs import need
 
 FOLDER = Path(__file__).parent
 BIN = FOLDER / "node_modules" / ".bin"
-CHROMIUM = "chromium"
-
-
-def need(program: str, advice: str) -> None:
-    """Skip the test where a program is missing, with what to install; in CI it fails."""
-    if shutil.which(program) is None:
-        message = f"{program} is missing: {advice}"
-        if "CI" in os.environ:
-            pytest.fail(message)
-        pytest.skip(message)
 
 
 def run(
@@ -64,18 +54,6 @@ def build() -> None:
             shutil.rmtree(FOLDER / "build", ignore_errors=True)
             run(BIN / "tsc", "--project", "tsconfig.server.json")
             _note(FOLDER / "build" / ".built", *sources)
-
-
-def install_chromium() -> None:
-    """Install Debian's Chromium in CI; anywhere else one has to do that oneself."""
-    with only_one("package.json"):
-        if "CI" in os.environ and shutil.which(CHROMIUM) is None and os.geteuid() == 0:
-            run("apt-get", "update")
-            run(
-                *("apt-get", "install", "--yes", "--no-install-recommends", CHROMIUM),
-                environment={"DEBIAN_FRONTEND": "noninteractive"},
-            )
-    need(CHROMIUM, "install it (apt-get install chromium)")
 
 
 def _changed(note: Path, *sources: Path) -> bool:

@@ -1,0 +1,117 @@
+"""Tests through a real PgBouncer in transaction mode, which is what Neon's pooled host is."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+from sqlalchemy import make_url
+
+from dependencies.migrations import upgrade
+from tests.conftest import MakeDatabase
+from tests.support.database import execute
+from tests.support.keyserver import KeyServer
+from tests.support.pgbouncer import running_pgbouncer
+from tests.support.service import Person, make_settings, running_service
+from tests.support.tokens import SigningKey
+
+
+@pytest.fixture
+def direct(make_database: MakeDatabase) -> str:
+    return make_database()
+
+
+@pytest.fixture
+def pooled(direct: str, tmp_path: Path) -> Iterator[str]:
+    with running_pgbouncer(direct, tmp_path) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def client(pooled: str, key_server: KeyServer) -> Iterator[httpx.Client]:
+    """Run a service that brings the schema up and serves through the pooled host alone."""
+    with running_service(make_settings(pooled, key_server.url, migrate_on_start=True)) as client:
+        yield client
+
+
+def test_it_refuses_what_neons_pooled_host_refuses(pooled: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
+        psycopg2.connect(pooled, options="-c statement_timeout=10s")
+
+
+def test_several_processes_bring_the_schema_up_through_it(
+    pooled: str, direct: str, key_server: KeyServer
+) -> None:
+    settings = make_settings(pooled, key_server.url, migrate_on_start=True)
+    with running_service(settings) as one, running_service(settings) as two:
+        for client in (one, two):
+            assert client.get("/health/ready").status_code == 200
+    upgrade(pooled)
+    assert execute(direct, "SELECT count(*) FROM alembic_version") == [(1,)]
+
+
+def test_every_task_endpoint_works_though_each_statement_may_have_another_connection(
+    client: httpx.Client, key: SigningKey
+) -> None:
+    people = [Person(client, key) for _ in range(4)]
+
+    def live(person: Person) -> None:
+        for _ in range(5):
+            task = person.create(title="a task")
+            assert person.tasks("GET", task["id"]).json() == task
+            assert person.tasks("PUT", task["id"], json={"title": "new"}).status_code == 200
+            assert person.tasks("PATCH", task["id"], json={"completed": True}).status_code == 200
+            assert person.tasks("PATCH", f"{task['id']}/complete").json()["completed"] is False
+            assert person.tasks("DELETE", task["id"]).status_code == 204
+        person.create()
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(live, person) for person in people * 2]:
+            done.result()
+    for person in people:
+        assert len(person.tasks("GET").json()) == 2
+
+
+def test_every_backend_ended_at_once_costs_503s_at_most_and_no_row(
+    client: httpx.Client, direct: str, key: SigningKey
+) -> None:
+    person = Person(client, key)
+    answers = []
+    for number in range(30):
+        if number % 10 == 5:
+            execute(
+                direct,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+        answers.append(person.tasks("POST", json={"title": str(number)}).status_code)
+    assert set(answers) <= {201, 503}
+    assert answers.count(201) >= 20
+    listed = person.tasks("GET")
+    assert listed.status_code == 200
+    titles = [task["title"] for task in listed.json()]
+    assert len(titles) == len(set(titles))
+    assert {str(number) for number, code in enumerate(answers) if code == 201} <= set(titles)
+
+
+def test_pgbouncer_killed_is_503_and_started_again_is_over(
+    direct: str, tmp_path: Path, key_server: KeyServer, key: SigningKey
+) -> None:
+    upgrade(direct)
+    with (
+        running_pgbouncer(direct, tmp_path) as (url, process),
+        running_service(make_settings(url, key_server.url)) as client,
+    ):
+        person = Person(client, key)
+        person.create()
+        process.kill()
+        process.wait()
+        for method, options in (("GET", {}), ("POST", {"json": {"title": "lost"}})):
+            answer = person.tasks(method, **options)
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+        with running_pgbouncer(direct, tmp_path, make_url(url).port):
+            assert len(person.tasks("GET").json()) == 1
+            person.create()

@@ -1,0 +1,74 @@
+"""A real PgBouncer in transaction mode: what Neon's pooled host is."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from tests.support.programs import need_package
+
+_CONFIGURATION = """
+[databases]
+* = {upstream}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+server_login_retry = 1
+"""
+
+
+@contextmanager
+def running_pgbouncer(
+    database_url: str, folder: Path, port: int | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run a PgBouncer with three connections to a database; gives the pooled address."""
+    need_package("pgbouncer")
+    url = make_url(database_url)
+    port = port or _free_port()
+    members = {
+        "host": url.query.get("host", url.host or "127.0.0.1"),
+        "port": url.port or 5432,
+        "user": url.username or "postgres",
+        "password": url.password,
+    }
+    upstream = " ".join(f"{name}='{value}'" for name, value in members.items() if value)
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(_CONFIGURATION.format(upstream=upstream, port=port))
+    # It will not be root; whoever runs PostgreSQL may use its socket.
+    host = str(members["host"])
+    user = Path(host).owner() if host.startswith("/") else "nobody"
+    command = ["pgbouncer", "--quiet", *(["--user", user] if os.geteuid() == 0 else [])]
+    with subprocess.Popen([*command, str(configuration)], stderr=subprocess.DEVNULL) as process:
+        try:
+            _await_port(port)
+            pooled = url.set(host="127.0.0.1", port=port, query={"sslmode": "disable"})
+            yield pooled.render_as_string(hide_password=False), process
+        finally:
+            process.kill()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,35 @@
+"""Programs that some tests need beside Python."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def need(program: str, advice: str) -> None:
+    """Skip the test where a program is missing, with what to install; in CI it fails."""
+    if shutil.which(program) is None:
+        message = f"{program} is missing: {advice}"
+        if "CI" in os.environ:
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def need_package(program: str) -> None:
+    """Install Debian's package of that name in CI; anywhere else one has to do that oneself."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if "CI" in os.environ and shutil.which(program) is None and os.geteuid() == 0:
+            for command in (["update"], ["install", "--yes", "--no-install-recommends", program]):
+                done = subprocess.run(
+                    ["apt-get", *command],
+                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+    need(program, f"install it (apt-get install {program})")
