@@ -50,13 +50,14 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.identities = Identities()
             app.state.hasher = PasswordHasher()
             app.state.rate_limit = RateLimit(
-                settings.auth_rate_limit, settings.rate_limit_storage_url
+                settings.auth_rate_limit, settings.rate_limit_storage_url.get_secret_value()
             )
             app.state.database = Database(url, settings.db_pool_size)
             try:
                 yield
             finally:
                 await app.state.keys.aclose()
+                await app.state.rate_limit.aclose()
                 await to_thread.run_sync(app.state.database.close)
 
     project = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]

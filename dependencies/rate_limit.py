@@ -1,33 +1,143 @@
-"""How often one address may try to sign up or log in."""
+"""How often one address may try to sign up or log in, and an account's log-in may fail."""
 
+import asyncio
+import hashlib
+import logging
 import time
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
+from typing import Annotated, Final
 
 import limits
 from fastapi import Depends, Request
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.storage import storage_from_string
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from utils.problems import TooManyRequestsError
 
+IN_MEMORY: Final = "memory://"
+FAILED_LOGINS: Final = limits.parse("10 per 10 minutes")
+"""How many log-ins may fail for one e-mail address."""
+REDIS_SECONDS: Final = 0.5
+"""How long a request waits for Redis, before it is counted in memory."""
+RETRY_SECONDS: Final = 2
+"""How long Redis is left alone once it could not be reached."""
+
+logger = logging.getLogger(__name__)
+
+
+class Counts:
+    """Where attempts are counted: in this process, or in Redis for as long as it can be reached.
+
+    While it cannot, attempts are counted in memory, and every `RETRY_SECONDS` one of them asks
+    Redis again. The log has a line when that begins and one when it ends.
+    """
+
+    def __init__(self, storage_url: str) -> None:
+        self._memory = MovingWindowRateLimiter(MemoryStorage())
+        self._retry_at: float | None = None
+        self._pool: BlockingConnectionPool | None = None
+        if storage_url != IN_MEMORY:
+            self._pool = BlockingConnectionPool.from_url(
+                storage_url, max_connections=20, retry=Retry(NoBackoff(), 0)
+            )
+            storage = RedisStorage(
+                "redis://",  # the pool knows where
+                implementation="redispy",
+                key_prefix="todo-backend",
+                connection_pool=self._pool,  # type: ignore[arg-type] # limits documents that it may
+            )
+            self._redis = MovingWindowRateLimiter(storage)
+
+    async def ask[T](self, question: Callable[[MovingWindowRateLimiter], Awaitable[T]]) -> T:
+        """Ask Redis, or memory where there is none or none that answers in time."""
+        now = time.monotonic()
+        if self._pool and (self._retry_at is None or now >= self._retry_at):
+            if self._retry_at is not None:
+                # One request finds out; the others do not wait for it.
+                self._retry_at = now + RETRY_SECONDS
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    answer = await question(self._redis)
+            except (RedisError, OSError) as error:
+                if self._retry_at is None:
+                    # Its own words could quote the address, with the password in it.
+                    logger.warning(
+                        "Redis cannot be used (%s): attempts are counted in this process alone"
+                        " until it can",
+                        type(error).__name__,
+                    )
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+            else:
+                if self._retry_at is not None:
+                    logger.info("Redis can be used again: attempts are counted there")
+                    self._retry_at = None
+                return answer
+        return await question(self._memory)
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        if self._pool:
+            await self._pool.aclose()
+
 
 class RateLimit:
-    """A limit a client address, such as `60/minute`."""
+    """A limit a client address, such as `60/minute`, and one of an account's failed log-ins.
+
+    Accounts are named by a digest of their e-mail address, so that Redis holds no addresses.
+    """
 
     def __init__(self, limit: str, storage_url: str) -> None:
         self._limit = limits.parse(limit)
-        self._limiter = MovingWindowRateLimiter(storage_from_string(f"async+{storage_url}"))
+        self._counts = Counts(storage_url)
 
     async def spend(self, address: str) -> None:
         """Count one attempt; raises TooManyRequestsError when there were enough of them."""
-        client = _network(address)
-        if not await self._limiter.hit(self._limit, client):
-            window = await self._limiter.get_window_stats(self._limit, client)
-            raise TooManyRequestsError(
-                "Too many attempts: try again later.",
-                retry_after=max(1, ceil(window.reset_time - time.time())),
-            )
+        await self._spend(self._limit, "address", _network(address))
+
+    async def check_account(self, email: str) -> None:
+        """Raise TooManyRequestsError when enough log-ins failed for this e-mail address."""
+
+        async def full_until(limiter: MovingWindowRateLimiter) -> float | None:
+            if await limiter.test(FAILED_LOGINS, "account", account):
+                return None
+            return (await limiter.get_window_stats(FAILED_LOGINS, "account", account)).reset_time
+
+        account = _digest(email)
+        _refuse(await self._counts.ask(full_until))
+
+    async def note_failure(self, email: str) -> None:
+        """Count one failed log-in; raises TooManyRequestsError when there were enough before it."""
+        await self._spend(FAILED_LOGINS, "account", _digest(email))
+
+    async def _spend(self, limit: limits.RateLimitItem, *name: str) -> None:
+        async def full_until(limiter: MovingWindowRateLimiter) -> float | None:
+            if await limiter.hit(limit, *name):
+                return None
+            return (await limiter.get_window_stats(limit, *name)).reset_time
+
+        _refuse(await self._counts.ask(full_until))
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        await self._counts.aclose()
+
+
+def _refuse(full_until: float | None) -> None:
+    if full_until is not None:
+        raise TooManyRequestsError(
+            "Too many attempts: try again later.",
+            retry_after=max(1, ceil(full_until - time.time())),
+        )
+
+
+def _digest(email: str) -> str:
+    return hashlib.sha256(email.encode()).hexdigest()
 
 
 def _network(address: str) -> str:
@@ -44,9 +154,17 @@ def _network(address: str) -> str:
     return address
 
 
-async def limit_attempts(request: Request) -> None:
-    """Refuse the request when its client has made too many of its kind."""
+async def get_rate_limit(request: Request) -> RateLimit:
+    """Give the application's rate limit."""
     rate_limit: RateLimit = request.app.state.rate_limit
+    return rate_limit
+
+
+RateLimitDep = Annotated[RateLimit, Depends(get_rate_limit)]
+
+
+async def limit_attempts(request: Request, rate_limit: RateLimitDep) -> None:
+    """Refuse the request when its client has made too many of its kind."""
     await rate_limit.spend(request.client.host if request.client else "")
 
 

@@ -11,6 +11,8 @@ import psycopg2
 from dotenv import dotenv_values
 from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
 
 # As browsers send it (RFC 6454 §6.2): in lower case, and nothing after the port.
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@A-Z]+")
@@ -41,8 +43,9 @@ class Settings(BaseModel):
     auth_rate_limit: str = Field(
         default="60/minute", description="a count and a period, such as 60/minute"
     )
-    rate_limit_storage_url: Literal["memory://"] = Field(
-        default="memory://", description="memory://"
+    rate_limit_storage_url: SecretStr = Field(
+        default=SecretStr("memory://"),
+        description="memory://, or redis://user:password@host:port/number (rediss:// with TLS)",
     )
     db_pool_size: int = Field(default=10, ge=1, le=1000, description="a number from 1 to 1000")
     migrate_on_start: bool = Field(default=True, description="true or false")
@@ -113,6 +116,25 @@ class Settings(BaseModel):
         if limit.amount < 1:
             raise ValueError("not a limit that lets anybody in")
         return value
+
+    @field_validator("rate_limit_storage_url")
+    @classmethod
+    def _check_storage_url(cls, url: SecretStr) -> SecretStr:
+        address = url.get_secret_value()
+        if address == "memory://":
+            return url
+        if not address.startswith(("redis://", "rediss://")):
+            raise ValueError("neither memory:// nor an address of Redis")
+        try:
+            # Makes a connection without opening it: that is where a wrong parameter comes out.
+            pool = ConnectionPool.from_url(address)
+            pool.make_connection()  # type: ignore[no-untyped-call] # redis-py's
+        except (ValueError, TypeError, RedisError):
+            # Their own words could quote the password.
+            raise ValueError("redis-py cannot read this address") from None
+        if not pool.connection_kwargs.get("host"):
+            raise ValueError("no host in this address")
+        return url
 
 
 def _fault(kind: str, message: str) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import Row
 
 from dependencies.auth import CurrentUserDep, HasherDep
 from dependencies.database import SessionDep
-from dependencies.rate_limit import RateLimited
+from dependencies.rate_limit import RateLimitDep, RateLimited
 from models import user
 from routers.base import StrictRoute
 from schemas.user import Credentials, UserCreate, UserPublic
@@ -38,12 +38,18 @@ async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> Row
     responses=problems(400, 401, 413, 429, 503),
     dependencies=[RateLimited],
 )
-async def login(who: Credentials, session: SessionDep, hasher: HasherDep) -> Row[Any]:
+async def login(
+    who: Credentials, session: SessionDep, hasher: HasherDep, rate_limit: RateLimitDep
+) -> Row[Any]:
     """Check a password against the stored hash; issues nothing (Better Auth does)."""
+    await rate_limit.check_account(who.email)
     account = await session.run_sync(user.by_email, who.email)
     password_hash = account.password_hash if account else None
     if not await hasher.verify(who.password, password_hash) or account is None:
+        await rate_limit.note_failure(who.email)
         raise UnauthorizedError("The e-mail address or the password is wrong.")
+    # Of many guesses at once none may tell more than the same ones in turn.
+    await rate_limit.check_account(who.email)
     return account
 
 

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from dependencies.settings import Settings
 from main import create_app
 from tests.security.test_slow_senders import PRODUCTION
@@ -20,6 +22,8 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
         expected = "required" if field.is_required() else field.default
         if isinstance(expected, tuple):
             expected = ",".join(expected)
+        if isinstance(expected, SecretStr):
+            expected = expected.get_secret_value()
         assert default == str(expected).replace("True", "true"), name
 
 

@@ -44,13 +44,13 @@ def faults() -> list[str]:
 def test_four_variables_are_enough(environment: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     settings = Settings.from_environment()
     assert settings.database_url.get_secret_value() == GOOD["DATABASE_URL"]
-    assert settings.model_dump(exclude={"database_url"}) == {
+    assert settings.rate_limit_storage_url.get_secret_value() == "memory://"
+    assert settings.model_dump(exclude={"database_url", "rate_limit_storage_url"}) == {
         "jwks_url": GOOD["JWKS_URL"],
         "jwt_issuer": GOOD["JWT_ISSUER"],
         "jwt_audience": GOOD["JWT_AUDIENCE"],
         "cors_origins": ("http://localhost:3000",),
         "auth_rate_limit": "60/minute",
-        "rate_limit_storage_url": "memory://",
         "db_pool_size": 10,
         "migrate_on_start": True,
         "log_format": "text",
@@ -101,6 +101,9 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
         ("AUTH_RATE_LIMIT", "5/second"),
         ("AUTH_RATE_LIMIT", "100 per 2 hours"),
         ("RATE_LIMIT_STORAGE_URL", "memory://"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://localhost"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://me:p%40w@redis.example:6379/1"),
+        ("RATE_LIMIT_STORAGE_URL", "rediss://:pw@[::1]:6379/0?health_check_interval=30"),
         ("DB_POOL_SIZE", "1"),
         ("DB_POOL_SIZE", "1000"),
         ("MIGRATE_ON_START", "false"),
@@ -161,7 +164,17 @@ def test_a_list_of_origins_is_split_and_trimmed(environment: pytest.MonkeyPatch)
         ("AUTH_RATE_LIMIT", "-1/minute"),
         ("AUTH_RATE_LIMIT", "5/minute;10/hour"),
         ("AUTH_RATE_LIMIT", "60/fortnight"),
+        ("RATE_LIMIT_STORAGE_URL", "top-secret"),
+        ("RATE_LIMIT_STORAGE_URL", "memory://top-secret"),
         ("RATE_LIMIT_STORAGE_URL", "mongodb://me:top-secret@host"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://"),
+        ("RATE_LIMIT_STORAGE_URL", "redis:///0?password=top-secret"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://me:top-secret@host:port"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://host:top-secret"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://me:top-secret@[::1"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://host?top-secret=1"),
+        ("RATE_LIMIT_STORAGE_URL", "redis://host?socket_timeout=top-secret"),
+        ("RATE_LIMIT_STORAGE_URL", "rediss://host?ssl_cert_reqs=top-secret"),
         ("DB_POOL_SIZE", "0"),
         ("DB_POOL_SIZE", "-1"),
         ("DB_POOL_SIZE", "1001"),
@@ -183,9 +196,10 @@ def test_a_bad_value_has_one_line_that_says_what_is_expected_and_no_secret(
     assert "top-secret" not in line
 
 
-def test_the_database_address_does_not_show_in_the_settings_either(
-    environment: pytest.MonkeyPatch,  # noqa: ARG001
+def test_no_address_with_a_password_shows_in_the_settings_either(
+    environment: pytest.MonkeyPatch,
 ) -> None:
+    environment.setenv("RATE_LIMIT_STORAGE_URL", "redis://me:top-secret@host")
     settings = Settings.from_environment()
     assert "top-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
 

@@ -33,7 +33,7 @@ def running_pgbouncer(
     """Run a PgBouncer with three connections to a database; gives the pooled address."""
     need_package("pgbouncer")
     url = make_url(database_url)
-    port = port or _free_port()
+    port = port or free_port()
     members = {
         "host": url.query.get("host", url.host or "127.0.0.1"),
         "port": url.port or 5432,
@@ -56,7 +56,8 @@ def running_pgbouncer(
             process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
