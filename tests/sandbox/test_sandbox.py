@@ -14,13 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.programs import free_port
+
 PROJECT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Sandbox:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from tests.support.programs import need_package
+from tests.support.programs import free_port, need_package
 
 _CONFIGURATION = """
 [databases]
@@ -54,13 +54,6 @@ def running_pgbouncer(
             yield pooled.render_as_string(hide_password=False), process
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _await_port(port: int) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -33,3 +34,10 @@ def need_package(program: str) -> None:
                 )
                 assert done.returncode == 0, done.stdout + done.stderr
     need(program, f"install it (apt-get install {program})")
+
+
+def free_port() -> int:
+    """Give a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

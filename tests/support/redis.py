@@ -10,8 +10,7 @@ from pathlib import Path
 
 import redis
 
-from tests.support.pgbouncer import free_port
-from tests.support.programs import need_package
+from tests.support.programs import free_port, need_package
 
 PASSWORD = "the-password-of-redis"
 
