@@ -12,7 +12,7 @@ from anyio import to_thread
 from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from sqlalchemy.exc import InterfaceError, OperationalError
+from psycopg2 import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from uvicorn.config import STARTUP_FAILURE
 
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
             finally:
                 await app.state.keys.aclose()
                 await app.state.rate_limit.aclose()
-                await to_thread.run_sync(app.state.database.close)
+                app.state.database.close()
 
     project = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]
     app = FastAPI(

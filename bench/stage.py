@@ -19,7 +19,6 @@ import psycopg2
 import uvicorn
 from sqlalchemy import make_url
 
-from dependencies.database import PatientConnection
 from dependencies.migrations import upgrade
 from sandbox.issuer import Issuer, issuer_app
 
@@ -137,7 +136,7 @@ def _await_in_log(log: Path, execute: Callable[[str], object]) -> None:
 
 @contextmanager
 def _executing(url: str) -> Iterator[Callable[..., object]]:
-    connection = psycopg2.connect(url, connection_factory=PatientConnection)
+    connection = psycopg2.connect(url)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:

@@ -3,17 +3,15 @@
 import logging
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from opentelemetry import metrics
-from sqlalchemy import Row
-from sqlmodel import Session
 
-from dependencies.database import Database
 from models import user
+from models.session import Session
 from utils.jwks import KeySet
 from utils.problems import ForbiddenError, UnauthorizedError
 from utils.security import UNUSABLE_HASH, PasswordHasher
@@ -55,7 +53,7 @@ class Identities:
     def __init__(self) -> None:
         self._remembered: dict[tuple[str, str | None], CurrentUser] = {}
 
-    async def resolve(self, database: Database, claims: Claims) -> CurrentUser:
+    async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
         """Give the account that the claims belong to, or the UnauthorizedError or ForbiddenError.
 
         It remembers by subject and e-mail address: a token with another address is looked at anew.
@@ -67,7 +65,7 @@ class Identities:
         if _NO_SUBJECT.fullmatch(claims.subject):
             raise UnauthorizedError("The token's sub is no user's id: see jwt.getSubject.")
         find = _numbered if _DECIMAL.fullmatch(claims.subject) else _linked
-        current = CurrentUser(await database.run_sync(find, claims), claims.subject)
+        current = CurrentUser(await find(session, claims), claims.subject)
         if current.id != user.NOBODY:
             while len(self._remembered) >= MAX_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
@@ -75,13 +73,13 @@ class Identities:
         return current
 
 
-def _numbered(session: Session, claims: Claims) -> int:
+async def _numbered(session: Session, claims: Claims) -> int:
     """Take the subject for our own id, which Better Auth sends when it was told to.
 
     An e-mail address in the token has to be that account's: Better Auth may number its users too.
     """
     user_id = int(claims.subject)
-    account = user.read(session, user_id) if user_id <= user.MAX_ID else None
+    account = await user.read(session, user_id) if user_id <= user.MAX_ID else None
     if account is None:
         logger.warning(_MISNUMBERED, user_id, "there is no such account")
         return user.NOBODY
@@ -91,14 +89,13 @@ def _numbered(session: Session, claims: Claims) -> int:
     return user_id
 
 
-def _linked(session: Session, claims: Claims) -> int:
+async def _linked(session: Session, claims: Claims) -> int:
     """Find the account that is linked to Better Auth's own id, or link or make one."""
-    account = user.by_subject(session, claims.subject) or _adopted(session, claims)
-    user_id: int = account.id
-    return user_id
+    known = await user.by_subject(session, claims.subject)
+    return (known or await _adopted(session, claims)).id
 
 
-def _adopted(session: Session, claims: Claims) -> Row[Any]:
+async def _adopted(session: Session, claims: Claims) -> user.User:
     """Make an account for a subject that has none, or link the one with its e-mail address.
 
     Safe when a user's first requests come at once: whoever loses the race looks again.
@@ -106,14 +103,14 @@ def _adopted(session: Session, claims: Claims) -> Row[Any]:
     if claims.email is None:
         raise UnauthorizedError("The token has no e-mail address, and its sub is not known.")
     email = _normalised(claims.email)
-    account = user.create(session, email, UNUSABLE_HASH, claims.subject)
+    account = await user.create(session, email, UNUSABLE_HASH, claims.subject)
     if account is None and claims.email_verified:
-        account = user.link(session, email, claims.subject)
+        account = await user.link(session, email, claims.subject)
     if account is not None:
         return account
-    owner = user.by_email(session, email)
+    owner = await user.by_email(session, email)
     # In this order: had another request linked the owner before we read it, it is found here.
-    account = user.by_subject(session, claims.subject)
+    account = await user.by_subject(session, claims.subject)
     if account is not None:
         return account
     if owner is not None and owner.auth_subject is None:

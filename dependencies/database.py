@@ -1,25 +1,20 @@
-"""The way to PostgreSQL: an engine, a bounded number of worker threads, and `SessionDep`."""
+"""The way to PostgreSQL: psycopg2's asynchronous connections, and `SessionDep`."""
 
 import asyncio
 import logging
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Annotated, Any, Concatenate, Final
+from contextlib import nullcontext
+from typing import Annotated, Any, Final
 
 import psycopg2
 from fastapi import Depends, Request, Response
 from opentelemetry import metrics
 from psycopg2 import extensions
-from sqlalchemy import Engine, NullPool, create_engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import await_, greenlet_spawn
-from sqlalchemy.util.concurrency import in_greenlet
-from sqlmodel import Session
 
-from dependencies.telemetry import trace_statements
+from dependencies.telemetry import statement_span, statement_tracer
 from utils.problems import UnavailableError, http_problem
 
 CONNECT_SECONDS: Final = 5
@@ -42,32 +37,29 @@ class DeadlineError(psycopg2.OperationalError):
 
 
 class Database:
-    """An engine on the event loop, and the sessions that have a connection open.
+    """The session that all requests share (models.session.Session), and its pool of connections.
 
-    psycopg2 is a library that waits; where it would, its wait callback lets the event loop go on
-    and comes back (a greenlet, as in SQLAlchemy's own asyncio extension). So no request needs a
-    thread. A request waits for one of the connections for 3 seconds at most.
+    Each statement has a connection to itself for as long as it runs, and waits for one for
+    `WAIT_SECONDS` at most. It is a transaction by itself: such connections know nothing else.
     """
 
     def __init__(self, url: str, pool_size: int) -> None:
-        self._engine = make_engine(url)
-        trace_statements(self._engine)
+        self._url = url
         # Where connections are opened, because libpq looks up a host's name as it pleases. As many
         # as connections, so that opening one never waits for another.
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="connect")
         self._free = asyncio.Semaphore(pool_size)
         # The last one used is the first taken, so that those not needed age and Neon may sleep.
-        self._idle: list[_Connected] = []
+        self._idle: list[_Connection] = []
+        self._tracer = statement_tracer()
         self.is_sound = False
         """Whether a check found nothing wrong, and nothing failed since: see /health/ready."""
 
-    async def run_sync[**P, T](
-        self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run `work` with a session, as SQLAlchemy's AsyncSession does.
+    async def first(self, statement: str, params: Mapping[str, object]) -> tuple[Any, ...] | None:
+        """Send a statement, and give the first row of what comes back.
 
-        It has a connection to itself for as long as it runs. Raises UnavailableError when none came
-        free in time.
+        Raises UnavailableError when no connection came free in time, and psycopg2's own errors,
+        without what they quote of the row: OperationalError and its like when PostgreSQL is away.
         """
         if self._free.locked():
             try:
@@ -79,12 +71,11 @@ class Database:
             await self._free.acquire()
         _connections.add(1, _USED)
         try:
-            return await greenlet_spawn(
-                self._try_twice, lambda session: work(session, *args, **kwargs)
-            )
-        except DBAPIError as error:
+            return await self._try_twice(statement, params)
+        except psycopg2.Error as error:
             self.is_sound = False
-            _forget_row(error)
+            # The lines after the first quote the row, hash and all.
+            error.args = (str(error).partition("\n")[0],)
             raise
         finally:
             _connections.add(-1, _USED)
@@ -92,172 +83,170 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
-        for connected in self._idle:
-            connected.session.invalidate()
-        self._engine.dispose()
-        self._threads.shutdown()
+        for connection in self._idle:
+            connection.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _try_twice[T](self, work: Callable[[Session], T]) -> T:
-        """Do the work, and again when its connection broke while it read: a write may be done."""
+    async def _try_twice(
+        self, statement: str, params: Mapping[str, object]
+    ) -> tuple[Any, ...] | None:
+        """Send it, and again when its connection broke while it read: a write may be done."""
+        connection = await self._take()
         try:
-            return self._try(work)
-        except DBAPIError as error:
-            is_read = (error.statement or "").startswith("SELECT")
-            is_late = isinstance(error.orig, DeadlineError)
-            if not (error.connection_invalidated and is_read) or is_late:
-                raise
-        return self._try(work)
-
-    def _try[T](self, work: Callable[[Session], T]) -> T:
-        connected = self._take()
-        try:
-            result = work(connected.session)
-        except DBAPIError:
-            connected.session.invalidate()
+            return await self._send(connection, statement, params)
+        except DeadlineError:
             raise
-        except BaseException:
-            # No fault of the connection's; or, if it was, the next one to take it will see.
-            self._idle.append(connected)
-            raise
-        connected.last_used = time.monotonic()
-        self._idle.append(connected)
-        return result
-
-    def _take(self) -> "_Connected":
-        while self._idle:
-            connected = self._idle.pop()
-            if connected.is_open():
-                return connected
-            connected.session.invalidate()
-        opening = asyncio.get_running_loop().run_in_executor(
-            self._threads, _Connected, self._engine
-        )
-        return await_(opening)
-
-
-class _Connected:
-    """A session that keeps its connection from one request to the next.
-
-    In autocommit that leaves nothing behind; to take a session apart and put it together again for
-    each statement costs more than the statement.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.session = Session(engine)
-        self.last_used = time.monotonic()
-        self._connection: Any = self.session.connection().connection.dbapi_connection
-
-    def is_open(self) -> bool:
-        """Tell whether PostgreSQL still listens.
-
-        It says nothing unasked but goodbye: a socket with something to read is a closed one. That
-        costs no round trip; after a long time idle, when a firewall may have dropped the connection
-        without a word, one is spent.
-        """
-        try:
-            if _ready(self._connection, extensions.POLL_READ, seconds=0):
-                return False
-            if time.monotonic() - self.last_used > IDLE_SECONDS:
-                with self._connection.cursor() as cursor:
-                    cursor.execute("SELECT 1")
         except psycopg2.Error:
-            return False
-        return True
+            if connection.is_open or not statement.startswith("SELECT"):
+                raise
+        return await self._send(await self._take(), statement, params)
+
+    async def _send(
+        self, connection: "_Connection", statement: str, params: Mapping[str, object]
+    ) -> tuple[Any, ...] | None:
+        try:
+            with statement_span(self._tracer, statement) if self._tracer else nullcontext():
+                return await connection.first(statement, params)
+        finally:
+            if connection.is_open:
+                self._idle.append(connection)
+
+    async def _take(self) -> "_Connection":
+        while self._idle:
+            connection = self._idle.pop()
+            is_long_idle = time.monotonic() - connection.last_used > IDLE_SECONDS
+            if connection.is_alive() and not (is_long_idle and await connection.is_silent()):
+                return connection
+            connection.close()
+            if is_long_idle:
+                # Those below it are so for longer: to try each could cost a deadline each.
+                while self._idle:
+                    self._idle.pop().close()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return _Connection(
+                    await asyncio.get_running_loop().run_in_executor(
+                        self._threads, _connect, self._url
+                    )
+                )
+        except TimeoutError:
+            raise DeadlineError("PostgreSQL could not be reached in time") from None
 
 
-def _forget_row(error: DBAPIError) -> None:
-    """Keep the first line of what PostgreSQL says: those after it quote the row, hash and all."""
-    line = str(error.orig).partition("\n")[0]
-    error.args = (line,)
-    if error.orig is not None:
-        error.orig.args = (line,)
-
-
-class PatientConnection(extensions.connection):
-    """A connection for migrations, whose statements may take their time."""
-
-    statement_seconds = 3600
-
-
-def make_engine(url: str, connection_factory: type[extensions.connection] | None = None) -> Engine:
-    """Make an engine for a libpq address, in autocommit: a statement is a transaction.
-
-    libpq reads the address itself, so that every parameter in it counts. Nothing is sent that
-    Neon's pooled host (PgBouncer) does not take: time-outs are kept on this side.
-    """
-    # psycopg2 has one wait callback a process, and no read time-out without it.
-    extensions.set_wait_callback(_wait)
-    return create_engine(
-        "postgresql+psycopg2://",
-        creator=partial(psycopg2.connect, url, connection_factory=connection_factory),
-        # Whoever wants to keep a connection keeps the session that has it.
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-        # No ROLLBACK when a connection comes back: in autocommit there is nothing to undo.
-        pool_reset_on_return=None,
-        skip_autocommit_rollback=True,
-        # Each new connection would ask for the type's number first.
-        use_native_hstore=False,
-        # Titles, e-mail addresses and hashes are parameters.
-        hide_parameters=True,
-    )
-
-
-def _wait(connection: extensions.connection) -> None:
-    """Wait for PostgreSQL as libpq would, but not for ever, and not with the event loop in hand.
-
-    Raises DeadlineError; psycopg2 then closes the connection.
-    """
-    if connection.status == extensions.STATUS_SETUP:
-        limit = CONNECT_SECONDS
-    else:
-        limit = getattr(connection, "statement_seconds", STATEMENT_SECONDS)
-    deadline = time.monotonic() + limit
+def _connect(url: str) -> extensions.connection:
+    """Open an asynchronous connection, and wait for it with the thread in hand."""
+    connection = psycopg2.connect(url, async_=True)
+    deadline = time.monotonic() + CONNECT_SECONDS
     while (state := connection.poll()) != extensions.POLL_OK:
-        seconds = max(0, deadline - time.monotonic())
-        if in_greenlet():
-            ready = await_(_ready_soon(connection, state, seconds))
-        else:
-            ready = _ready(connection, state, seconds)
-        if not ready:
-            raise DeadlineError("PostgreSQL did not answer in time")
+        poller = select.poll()
+        wanted = select.POLLOUT if state == extensions.POLL_WRITE else select.POLLIN
+        poller.register(connection.fileno(), wanted)
+        if not poller.poll(max(0, deadline - time.monotonic()) * 1000):
+            connection.close()
+            raise DeadlineError("PostgreSQL could not be reached in time")
+    return connection
 
 
-def _ready(connection: extensions.connection, state: int, seconds: float) -> bool:
-    """Wait, with the thread in hand, until the connection can do what `state` says it wants to."""
-    poller = select.poll()
-    wanted = select.POLLOUT if state == extensions.POLL_WRITE else select.POLLIN
-    poller.register(connection.fileno(), wanted)
-    return bool(poller.poll(seconds * 1000))
+class _Connection:
+    """One connection of psycopg2's asynchronous kind, on the running event loop.
 
+    psycopg2 sends a statement and returns; its `poll` is called whenever there is something to
+    read, until there is an answer. Every error but a refused statement's closes the connection.
+    """
 
-async def _ready_soon(connection: extensions.connection, state: int, seconds: float) -> bool:
-    """Wait likewise, while the event loop goes on."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[bool] = loop.create_future()
+    def __init__(self, connection: extensions.connection) -> None:
+        self._connection = connection
+        self._file = connection.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[None] | None = None
+        self.is_open = True
+        self.last_used = time.monotonic()
+        self._loop.add_reader(self._file, self._go_on)
 
-    def answer(value: bool) -> None:  # noqa: FBT001 - it is the answer
-        if not ready.done():
-            ready.set_result(value)
+    async def first(
+        self, statement: str, params: Mapping[str, object] | None = None
+    ) -> tuple[Any, ...] | None:
+        """Send a statement and give the first row of its result, in `STATEMENT_SECONDS` at most.
 
-    file = connection.fileno()
-    timer = loop.call_later(seconds, answer, False)
-    try:
+        Raises psycopg2's errors, DeadlineError among them.
+        """
+        answer = self._answer = self._loop.create_future()
+        deadline = self._loop.call_later(STATEMENT_SECONDS, self._give_up)
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement, params)
+                self._go_on()
+                await answer
+                row: tuple[Any, ...] | None = cursor.fetchone()
+        except BaseException:
+            # Nobody would take what is still to come.
+            if self._connection.closed or self._connection.isexecuting():
+                self.close()
+            raise
+        finally:
+            deadline.cancel()
+            self._answer = None
+        self.last_used = time.monotonic()
+        return row
+
+    def is_alive(self) -> bool:
+        """Tell, without a round trip, whether PostgreSQL has said goodbye."""
+        try:
+            if self.is_open:
+                self._connection.poll()
+        except psycopg2.Error:
+            self.close()
+        return self.is_open
+
+    async def is_silent(self) -> bool:
+        """Tell, by a round trip, whether a firewall has dropped the connection without a word."""
+        try:
+            await self.first("SELECT 1")
+        except psycopg2.Error:
+            return True
+        return False
+
+    def close(self) -> None:
+        """Close it, whatever runs."""
+        if self.is_open:
+            self.is_open = False
+            self._loop.remove_reader(self._file)
+            self._loop.remove_writer(self._file)
+            self._connection.close()
+
+    def _go_on(self) -> None:
+        """Read and write as far as it goes; what comes unasked is goodbye."""
+        try:
+            state = self._connection.poll()
+        except psycopg2.Error as error:
+            if self._answer is None:
+                self.close()
+            else:
+                self._settle(error)
+            return
         if state == extensions.POLL_WRITE:
-            loop.add_writer(file, answer, True)
+            # The statement is longer than what the socket takes at once.
+            self._loop.add_writer(self._file, self._go_on)
+            return
+        self._loop.remove_writer(self._file)
+        if state == extensions.POLL_OK:
+            self._settle()
+
+    def _give_up(self) -> None:
+        self._settle(DeadlineError("PostgreSQL did not answer in time"))
+
+    def _settle(self, error: psycopg2.Error | None = None) -> None:
+        if self._answer is None or self._answer.done():
+            return
+        if error is None:
+            self._answer.set_result(None)
         else:
-            loop.add_reader(file, answer, True)
-        return await ready
-    finally:
-        timer.cancel()
-        loop.remove_writer(file)
-        loop.remove_reader(file)
+            self._answer.set_exception(error)
 
 
 async def database_problem(request: Request, error: Exception) -> Response:
     """Answer 503 when PostgreSQL is away, too slow or too busy; what it says is for the log."""
-    assert isinstance(error, DBAPIError)  # noqa: S101 - registered for its subclasses alone
-    logger.warning("database unavailable: %s", " ".join(str(error.orig).split()))
+    logger.warning("database unavailable: %s", error)
     return await http_problem(
         request, UnavailableError("The database is not available: try again shortly.")
     )

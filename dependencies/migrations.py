@@ -1,21 +1,35 @@
 """The schema's revisions (`migrations/`), and bringing the database to the newest."""
 
 import functools
+from functools import partial
 from pathlib import Path
+from typing import Final
 
+import psycopg2
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError, ProgrammingError
-from sqlmodel import Session
+from psycopg2.errors import UndefinedTable
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.exc import DBAPIError
 
-from dependencies.database import PatientConnection, make_engine
+from dependencies.database import CONNECT_SECONDS
+from models.session import Session, prepared
 from utils.logs import StartupError
 
-_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-_REVISION = sa.text("SELECT version_num FROM alembic_version")
+_PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
+_REVISION: Final = prepared(sa.text("SELECT version_num FROM alembic_version"))
+# A statement may take its time here: it is the connection that must not fall silent. These are the
+# socket's own time-outs, and nothing of them is sent to PostgreSQL.
+_TIMEOUTS: Final = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def upgrade(url: str) -> None:
@@ -23,7 +37,7 @@ def upgrade(url: str) -> None:
 
     Raises StartupError when the database cannot be reached, or is of a newer release.
     """
-    engine = make_engine(url, PatientConnection)
+    engine = make_engine(url)
     try:
         config = Config(toml_file=_PROJECT, attributes={"engine": engine})
         command.upgrade(config, "head")
@@ -38,11 +52,25 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
-def is_newest(session: Session) -> bool:
+def make_engine(url: str) -> sa.Engine:
+    """Make an engine for a libpq address, for revisions alone: it waits with the thread in hand.
+
+    libpq reads the address itself, so that every parameter in it counts, time-outs too.
+    """
+    return sa.create_engine(
+        "postgresql+psycopg2://",
+        creator=partial(psycopg2.connect, **(_TIMEOUTS | parse_dsn(url))),
+        poolclass=sa.NullPool,
+        # Each new connection would ask for the type's number first.
+        use_native_hstore=False,
+    )
+
+
+async def is_newest(session: Session) -> bool:
     """Tell whether the database's schema is the one that this release is made for."""
     try:
-        return session.connection().execute(_REVISION).scalar_one_or_none() == _newest()
-    except ProgrammingError:
+        return await session.first(_REVISION, {}) == (_newest(),)
+    except UndefinedTable:
         return False
 
 

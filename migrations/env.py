@@ -7,7 +7,7 @@ from alembic import context
 from dotenv import dotenv_values
 from sqlmodel import SQLModel
 
-from dependencies.database import PatientConnection, make_engine
+from dependencies.migrations import make_engine
 from models import task, user  # noqa: F401 - their tables are what the revisions are compared with
 
 # Any number will do, as long as it is the same for every process that migrates this database.
@@ -18,7 +18,7 @@ def _engine() -> sa.Engine:
     url = os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL")
     if not url:
         raise SystemExit("DATABASE_URL: missing; expected postgresql://user:password@host/database")
-    return make_engine(url, PatientConnection)
+    return make_engine(url)
 
 
 def _migrate(engine: sa.Engine) -> None:
@@ -26,8 +26,7 @@ def _migrate(engine: sa.Engine) -> None:
 
     The lock is the transaction's, because PgBouncer keeps no session's.
     """
-    transactional = engine.execution_options(isolation_level="READ COMMITTED")
-    with transactional.connect() as connection:
+    with engine.connect() as connection:
         context.configure(
             connection=connection, target_metadata=SQLModel.metadata, transactional_ddl=True
         )

@@ -6,11 +6,12 @@ what the caller gets, and no row is taken apart and put together again on the wa
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import Field, Session, SQLModel
+from psycopg2.errors import ForeignKeyViolation
+from sqlmodel import Field, SQLModel
+
+from models.session import Session, prepared
 
 NONE = "[]"
 """A JSON array of no tasks."""
@@ -64,9 +65,9 @@ _ALL_AS_JSON = sa.literal_column(
     f"'[' || coalesce(string_agg({_JSON}, ',' ORDER BY tasks.id), '') || ']'", sa.Text
 )
 
-_LIST = sa.select(_ALL_AS_JSON).select_from(_TABLE).where(_OWNED)
-_READ = sa.select(_ONE_AS_JSON).where(_ONE)
-_CREATE = (
+_LIST = prepared(sa.select(_ALL_AS_JSON).select_from(_TABLE).where(_OWNED))
+_READ = prepared(sa.select(_ONE_AS_JSON).where(_ONE))
+_CREATE = prepared(
     sa.insert(_TABLE)
     .values(
         user_id=sa.bindparam("owner"),
@@ -78,7 +79,7 @@ _CREATE = (
 )
 # A member that is not named is null here, and what stands in the row stays. Only a description can
 # be set to null; a flag tells that from one that is not named.
-_UPDATE = (
+_UPDATE = prepared(
     sa.update(_TABLE)
     .where(_ONE)
     .values(
@@ -92,7 +93,7 @@ _UPDATE = (
     )
     .returning(_ONE_AS_JSON)
 )
-_COMPLETE = (
+_COMPLETE = prepared(
     sa.update(_TABLE)
     .where(_ONE)
     .values(
@@ -101,34 +102,38 @@ _COMPLETE = (
     )
     .returning(_ONE_AS_JSON)
 )
-_REMOVE = sa.delete(_TABLE).where(_ONE).returning(_TASKS.id)
+_REMOVE = prepared(sa.delete(_TABLE).where(_ONE).returning(_TASKS.id))
 
 
-def every(session: Session, owner: int) -> str | None:
+async def every(session: Session, owner: int) -> str | None:
     """Give all tasks of one user as a JSON array, the oldest first; None when there is none."""
-    tasks: str = session.connection().execute(_LIST, {"owner": owner}).scalar_one()
+    tasks = await _json(session, _LIST, {"owner": owner})
     return None if tasks == NONE else tasks
 
 
-def create(session: Session, owner: int, task: Mapping[str, Any]) -> tuple[int, str] | None:
+async def create(
+    session: Session, owner: int, task: Mapping[str, object]
+) -> tuple[int, str] | None:
     """Make a task, and give its id and its JSON; None when there is no such user."""
     try:
-        made = session.connection().execute(_CREATE, {"owner": owner, **task}).one()
-    except IntegrityError:
+        made = await session.first(_CREATE, {"owner": owner, **task})
+    except ForeignKeyViolation:
         return None
-    return made[0], made[1]
+    return None if made is None else (int(made[0]), str(made[1]))
 
 
-def read(session: Session, owner: int, task_id: int) -> str | None:
+async def read(session: Session, owner: int, task_id: int) -> str | None:
     """Give one task of one user as JSON; None when there is no such task of theirs."""
-    return _one(session, _READ, {"owner": owner, "task_id": task_id})
+    return await _json(session, _READ, {"owner": owner, "task_id": task_id})
 
 
-def update(session: Session, owner: int, task_id: int, changes: Mapping[str, Any]) -> str | None:
+async def update(
+    session: Session, owner: int, task_id: int, changes: Mapping[str, object]
+) -> str | None:
     """Set the members that `changes` names; None when there is no such task of theirs."""
     if not changes:
-        return read(session, owner, task_id)
-    return _one(
+        return await read(session, owner, task_id)
+    return await _json(
         session,
         _UPDATE,
         {
@@ -142,20 +147,21 @@ def update(session: Session, owner: int, task_id: int, changes: Mapping[str, Any
     )
 
 
-def complete(session: Session, owner: int, task_id: int, *, completed: bool | None) -> str | None:
+async def complete(
+    session: Session, owner: int, task_id: int, *, completed: bool | None
+) -> str | None:
     """Set whether a task is completed, or turn it round (None); None when it is not theirs."""
-    return _one(
+    return await _json(
         session, _COMPLETE, {"owner": owner, "task_id": task_id, "new_completed": completed}
     )
 
 
-def remove(session: Session, owner: int, task_id: int) -> int | None:
+async def remove(session: Session, owner: int, task_id: int) -> int | None:
     """Delete one task of one user and give its id; None when there is no such task of theirs."""
-    result = session.connection().execute(_REMOVE, {"owner": owner, "task_id": task_id})
-    removed: int | None = result.scalar_one_or_none()
-    return removed
+    row = await session.first(_REMOVE, {"owner": owner, "task_id": task_id})
+    return None if row is None else int(row[0])
 
 
-def _one(session: Session, statement: sa.Executable, params: Mapping[str, Any]) -> str | None:
-    task: str | None = session.connection().execute(statement, params).scalar_one_or_none()
-    return task
+async def _json(session: Session, statement: str, params: Mapping[str, object]) -> str | None:
+    row = await session.first(statement, params)
+    return None if row is None else str(row[0])

@@ -1,12 +1,14 @@
 """The table of accounts, and its statements."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
+from psycopg2.errors import UniqueViolation
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import Field, Session, SQLModel
+from sqlmodel import Field, SQLModel
+
+from models.session import Session, prepared
 
 MAX_ID = 2**63 - 1
 """The largest id that the columns hold (bigint)."""
@@ -34,7 +36,7 @@ class User(SQLModel, table=True):
 _TABLE = SQLModel.metadata.tables["users"]
 _USERS = _TABLE.c
 
-_CREATE = (
+_CREATE = prepared(
     insert(_TABLE)
     .values(
         email=sa.bindparam("email"),
@@ -44,10 +46,10 @@ _CREATE = (
     .on_conflict_do_nothing()
     .returning(*_USERS)
 )
-_READ = sa.select(_TABLE).where(_USERS.id == sa.bindparam("id"))
-_BY_EMAIL = sa.select(_TABLE).where(_USERS.email == sa.bindparam("email"))
-_BY_SUBJECT = sa.select(_TABLE).where(_USERS.auth_subject == sa.bindparam("subject"))
-_LINK = (
+_READ = prepared(sa.select(_TABLE).where(_USERS.id == sa.bindparam("id")))
+_BY_EMAIL = prepared(sa.select(_TABLE).where(_USERS.email == sa.bindparam("email")))
+_BY_SUBJECT = prepared(sa.select(_TABLE).where(_USERS.auth_subject == sa.bindparam("subject")))
+_LINK = prepared(
     sa.update(_TABLE)
     .where(_USERS.email == sa.bindparam("its_email"), _USERS.auth_subject.is_(None))
     .values(auth_subject=sa.bindparam("subject"))
@@ -55,45 +57,43 @@ _LINK = (
 )
 
 
-def create(
+async def create(
     session: Session, email: str, password_hash: str, auth_subject: str | None = None
-) -> sa.Row[Any] | None:
+) -> User | None:
     """Make an account; None when the e-mail address or the subject has one already."""
-    return (
-        session.connection()
-        .execute(
-            _CREATE,
-            {"email": email, "password_hash": password_hash, "auth_subject": auth_subject},
-        )
-        .one_or_none()
+    return await _one(
+        session,
+        _CREATE,
+        {"email": email, "password_hash": password_hash, "auth_subject": auth_subject},
     )
 
 
-def read(session: Session, user_id: int) -> sa.Row[Any] | None:
+async def read(session: Session, user_id: int) -> User | None:
     """Give the account with this id."""
-    return session.connection().execute(_READ, {"id": user_id}).one_or_none()
+    return await _one(session, _READ, {"id": user_id})
 
 
-def by_email(session: Session, email: str) -> sa.Row[Any] | None:
+async def by_email(session: Session, email: str) -> User | None:
     """Give the account with this (lower-case) e-mail address."""
-    return session.connection().execute(_BY_EMAIL, {"email": email}).one_or_none()
+    return await _one(session, _BY_EMAIL, {"email": email})
 
 
-def by_subject(session: Session, subject: str) -> sa.Row[Any] | None:
+async def by_subject(session: Session, subject: str) -> User | None:
     """Give the account that is linked to this subject."""
-    return session.connection().execute(_BY_SUBJECT, {"subject": subject}).one_or_none()
+    return await _one(session, _BY_SUBJECT, {"subject": subject})
 
 
-def link(session: Session, email: str, subject: str) -> sa.Row[Any] | None:
+async def link(session: Session, email: str, subject: str) -> User | None:
     """Link the account with this e-mail address to a subject.
 
     None when there is no such account, or it is linked, or the subject is another's.
     """
     try:
-        return (
-            session.connection()
-            .execute(_LINK, {"its_email": email, "subject": subject})
-            .one_or_none()
-        )
-    except IntegrityError:
+        return await _one(session, _LINK, {"its_email": email, "subject": subject})
+    except UniqueViolation:
         return None
+
+
+async def _one(session: Session, statement: str, params: Mapping[str, object]) -> User | None:
+    row = await session.first(statement, params)
+    return None if row is None else User(**dict(zip(_USERS.keys(), row, strict=True)))

@@ -1,9 +1,6 @@
 """Accounts: signing up, checking a password, and who am I."""
 
-from typing import Any
-
 from fastapi import APIRouter, status
-from sqlalchemy import Row
 
 from dependencies.auth import CurrentUserDep, HasherDep
 from dependencies.database import SessionDep
@@ -23,10 +20,10 @@ router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
     responses=problems(400, 409, 413, 429, 503),
     dependencies=[RateLimited],
 )
-async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> Row[Any]:
+async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> user.User:
     """Make an account; only a bcrypt hash of the password is kept."""
     password_hash = await hasher.hash(new.password)
-    account = await session.run_sync(user.create, new.email, password_hash)
+    account = await user.create(session, new.email, password_hash)
     if account is None:
         raise ConflictError("There is an account with this e-mail address already.")
     return account
@@ -40,10 +37,10 @@ async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> Row
 )
 async def login(
     who: Credentials, session: SessionDep, hasher: HasherDep, rate_limit: RateLimitDep
-) -> Row[Any]:
+) -> user.User:
     """Check a password against the stored hash; issues nothing (Better Auth does)."""
     await rate_limit.check_account(who.email)
-    account = await session.run_sync(user.by_email, who.email)
+    account = await user.by_email(session, who.email)
     password_hash = account.password_hash if account else None
     if not await hasher.verify(who.password, password_hash) or account is None:
         await rate_limit.note_failure(who.email)
@@ -54,6 +51,6 @@ async def login(
 
 
 @router.get("/me", response_model=UserPublic, responses=problems(401, 403, 404, 503))
-async def read_me(current: CurrentUserDep, session: SessionDep) -> Row[Any]:
+async def read_me(current: CurrentUserDep, session: SessionDep) -> user.User:
     """Give the account that the token belongs to."""
-    return found(await session.run_sync(user.read, current.id), "This account is gone.")
+    return found(await user.read(session, current.id), "This account is gone.")

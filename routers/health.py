@@ -33,7 +33,7 @@ async def read_readiness(session: SessionDep, keys: KeySetDep) -> Health:
     was well is asked again once it has failed, and not at each probe: Neon would never sleep.
     """
     if not session.is_sound:
-        session.is_sound = await session.run_sync(is_newest)
+        session.is_sound = await is_newest(session)
     if not session.is_sound:
         raise UnavailableError("The database's schema is not the newest: run the migrations.")
     if not keys.is_sound:

@@ -34,9 +34,9 @@ TaskId = Annotated[int, Field(ge=1, le=user.MAX_ID), BeforeValidator(_decimal), 
 @router.get("", response_model=list[TaskPublic], responses=problems(401, 403, 404, 503))
 async def list_tasks(owner: Owner, session: SessionDep) -> Response:
     """Give all the tasks, the oldest first."""
-    tasks = await session.run_sync(task.every, owner)
+    tasks = await task.every(session, owner)
     if tasks is None:
-        found(await session.run_sync(user.read, owner), _NO_ACCOUNT)
+        found(await user.read(session, owner), _NO_ACCOUNT)
     return json_response(tasks or task.NONE)
 
 
@@ -55,7 +55,7 @@ async def list_tasks(owner: Owner, session: SessionDep) -> Response:
 )
 async def create_task(user_id: str, new: TaskCreate, owner: Owner, session: SessionDep) -> Response:
     """Make a task."""
-    made = found(await session.run_sync(task.create, owner, new.model_dump()), _NO_ACCOUNT)
+    made = found(await task.create(session, owner, new.model_dump()), _NO_ACCOUNT)
     task_id, body = made
     location = f"/api/{quote(user_id, safe='')}/tasks/{task_id}"
     return json_response(body, status.HTTP_201_CREATED, {"Location": location})
@@ -64,7 +64,7 @@ async def create_task(user_id: str, new: TaskCreate, owner: Owner, session: Sess
 @router.get("/{task_id}", response_model=TaskPublic, responses=problems(401, 403, 404, 503))
 async def read_task(task_id: TaskId, owner: Owner, session: SessionDep) -> Response:
     """Give one task."""
-    return json_response(found(await session.run_sync(task.read, owner, task_id)))
+    return json_response(found(await task.read(session, owner, task_id)))
 
 
 @router.put(
@@ -74,9 +74,7 @@ async def replace_task(
     task_id: TaskId, new: TaskCreate, owner: Owner, session: SessionDep
 ) -> Response:
     """Set all that one says of a task; what the body leaves out goes back to its default."""
-    return json_response(
-        found(await session.run_sync(task.update, owner, task_id, new.model_dump()))
-    )
+    return json_response(found(await task.update(session, owner, task_id, new.model_dump())))
 
 
 @router.patch(
@@ -87,7 +85,7 @@ async def update_task(
 ) -> Response:
     """Change the members that the body names and leave the rest."""
     named = changes.model_dump(exclude_unset=True)
-    return json_response(found(await session.run_sync(task.update, owner, task_id, named)))
+    return json_response(found(await task.update(session, owner, task_id, named)))
 
 
 @router.patch(
@@ -100,9 +98,7 @@ async def complete_task(
 ) -> Response:
     """Set whether a task is completed; without a body, turn it round."""
     completed = completion.completed if completion else None
-    return json_response(
-        found(await session.run_sync(task.complete, owner, task_id, completed=completed))
-    )
+    return json_response(found(await task.complete(session, owner, task_id, completed=completed)))
 
 
 @router.delete(
@@ -112,4 +108,4 @@ async def complete_task(
 )
 async def delete_task(task_id: TaskId, owner: Owner, session: SessionDep) -> None:
     """Delete a task."""
-    found(await session.run_sync(task.remove, owner, task_id))
+    found(await task.remove(session, owner, task_id))

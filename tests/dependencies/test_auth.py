@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-import sqlalchemy as sa
-from sqlmodel import Session
 
 from dependencies import auth
+from dependencies.database import Database
 from models import user
+from models.session import Session
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
@@ -48,17 +48,17 @@ def account(client: httpx.Client) -> dict[str, Any]:
 
 
 @pytest.fixture
-def statements(client: httpx.Client) -> Iterator[list[str]]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Count the statements that are sent to the database."""
-    del client
     sent: list[str] = []
+    first = Database.first
 
-    def note(*arguments: Any) -> None:
-        sent.append(arguments[2])
+    def note(database: Database, statement: str, params: Mapping[str, object]) -> Any:
+        sent.append(statement)
+        return first(database, statement, params)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
-    yield sent
-    sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    monkeypatch.setattr(Database, "first", note)
+    return sent
 
 
 def accounts(database_url: str, email: str) -> list[tuple[Any, ...]]:
@@ -469,13 +469,13 @@ def test_whoever_loses_the_race_to_make_an_account_looks_again(
     by_subject = user.by_subject
     first: list[Any] = []
 
-    def too_early(session: Session, subject: str) -> sa.Row[Any] | None:
+    async def too_early(session: Session, subject: str) -> user.User | None:
         """Look just before another request makes the account."""
         if not first:
-            first.append(by_subject(session, subject))
-            user.create(session, email, "!", subject)
+            first.append(await by_subject(session, subject))
+            await user.create(session, email, "!", subject)
             return None
-        return by_subject(session, subject)
+        return await by_subject(session, subject)
 
     monkeypatch.setattr(user, "by_subject", too_early)
     answer = who(sub=subject, email=email)
@@ -490,10 +490,10 @@ def test_whoever_is_overtaken_by_a_verified_request_sees_no_false_403(
     subject = uuid4().hex
     by_email = user.by_email
 
-    def too_late(session: Session, email: str) -> sa.Row[Any] | None:
+    async def too_late(session: Session, email: str) -> user.User | None:
         """Look just after another request, with a newer token, has linked the account."""
-        user.link(session, email, subject)
-        return by_email(session, email)
+        await user.link(session, email, subject)
+        return await by_email(session, email)
 
     monkeypatch.setattr(user, "by_email", too_late)
     answer = who(sub=subject, email=account["email"], emailVerified=False)

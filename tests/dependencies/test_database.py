@@ -1,5 +1,6 @@
 """Tests of the way to PostgreSQL: one statement a request, time-outs, broken connections."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import psycopg2
 import pytest
 
 from dependencies import database
+from dependencies.database import Database
 from tests.conftest import MakeDatabase
 from tests.support.keyserver import KeyServer
 from tests.support.proxy import PostgresProxy, running_proxy
@@ -86,6 +88,17 @@ def test_nothing_is_sent_when_the_token_or_the_path_is_refused(
     assert carol.tasks("GET", "01").status_code == 404
     assert carol.tasks("POST", json={"title": ""}).status_code == 400
     assert proxy.statements == []
+
+
+def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole(database_url: str) -> None:
+    async def ask() -> tuple[int] | None:
+        session = Database(database_url, 1)
+        try:
+            return await session.first("SELECT length(%(text)s)", {"text": "x" * 5_000_000})
+        finally:
+            session.close()
+
+    assert asyncio.run(ask()) == (5_000_000,)
 
 
 def test_a_new_connection_sends_no_start_up_option_and_no_set(

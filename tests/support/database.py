@@ -4,12 +4,10 @@ from typing import Any
 
 import psycopg2
 
-from dependencies.database import PatientConnection
-
 
 def execute(url: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Run one statement and give its rows, if it has any."""
-    connection = psycopg2.connect(url, connection_factory=PatientConnection)
+    connection = psycopg2.connect(url)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
