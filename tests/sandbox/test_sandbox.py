@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -101,6 +102,9 @@ def test_the_lines_it_prints_sign_up_fetch_a_token_and_make_a_task(sandbox: Sand
     with sandbox.running() as greeting:
         printed = pasted(greeting)
         assert printed.count('"title":"Buy milk"') == 2
+        issuer = f"http://localhost:{sandbox.ports[-1]}/api/auth/token"
+        refused = httpx.post(issuer, json={"email": "me@example.com", "password": "a wrong one"})
+        assert (refused.status_code, refused.json()["status"]) == (401, 401)
         running = processes_of(sandbox)
         assert running
         again = sandbox.start()
