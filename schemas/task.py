@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, Field, StrictBool, StringConstraints
 
 from schemas.base import Body, Timestamp
 
@@ -47,8 +47,6 @@ class TaskCompletion(Body):
 
 class TaskPublic(BaseModel):
     """A task, as its owner sees it. Times are in UTC."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: int = Field(examples=[1])
     user_id: int = Field(examples=[1])

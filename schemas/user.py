@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from schemas.base import Body, Timestamp
 from utils.security import MIN_PASSWORD_CHARACTERS, normalise_password, password_fault
@@ -58,8 +58,6 @@ class UserCreate(Credentials):
 
 class UserPublic(BaseModel):
     """An account, as its owner sees it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: int = Field(examples=[1])
     email: str = Field(examples=["user@example.com"])

@@ -116,6 +116,13 @@ def test_the_assets_are_asked_for_again_and_not_sent_again(client: httpx.Client)
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=nonsense", "bytes=5-1", "bytes=99999999-"])
+def test_an_asset_is_sent_whole_whatever_range_is_wanted(client: httpx.Client, wanted: str) -> None:
+    asset = "/docs/assets/swagger-ui.css"
+    answer = client.get(asset, headers={"Range": wanted})
+    assert (answer.status_code, answer.content) == (200, client.get(asset).content)
+
+
 @pytest.mark.parametrize(
     "path",
     [

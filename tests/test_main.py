@@ -12,6 +12,9 @@ from openapi_spec_validator import validate
 from dependencies.settings import Settings
 from main import create_app
 from routers import auth, health, tasks
+from schemas.base import Body
+from schemas.task import TaskCreate, TaskUpdate
+from schemas.user import Credentials, UserCreate
 from tests.conftest import MakeDatabase
 from tests.support.keyserver import KeyServer
 from tests.support.process import failed_start
@@ -112,6 +115,7 @@ def test_the_operations_that_need_a_token_say_so(
         ((scheme,),) = operation["security"]
         described = document["components"]["securitySchemes"][scheme]
         assert (described["type"], described["scheme"]) == ("http", "bearer")
+        assert described["bearerFormat"] == "JWT"
 
 
 def test_there_is_no_422_in_it(document: dict[str, Any]) -> None:
@@ -134,6 +138,19 @@ def test_the_limits_of_the_input_stand_in_it(document: dict[str, Any]) -> None:
     assert not complete["requestBody"].get("required", False)
     assert "null" not in str(complete["requestBody"])
     assert "password_hash" not in str(document)
+
+
+@pytest.mark.parametrize("body", [Credentials, UserCreate, TaskCreate, TaskUpdate])
+def test_the_texts_of_a_body_have_an_example_that_is_good_input(
+    document: dict[str, Any], body: type[Body]
+) -> None:
+    members = document["components"]["schemas"][body.__name__]["properties"]
+    examples = {
+        member: (schema.get("examples") or schema["anyOf"][0]["examples"])[0]
+        for member, schema in members.items()
+        if member != "completed"
+    }
+    assert body.model_validate(examples)
 
 
 def test_a_task_on_the_wire_is_what_the_document_says(

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from dependencies.database import CONNECT_SECONDS, STATEMENT_SECONDS, WAIT_SECONDS
 from dependencies.settings import Settings
 from main import create_app
 from tests.security.test_slow_senders import PRODUCTION
 from tests.support.service import make_settings
+from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
+from utils.problems import BODY_SECONDS, MAX_BODY_SIZE
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -47,6 +50,18 @@ def test_the_production_command_is_the_one_that_was_attacked() -> None:
     words = command.replace("\\\n", " ").split()
     for option in PRODUCTION:
         assert option in words
+
+
+def test_the_limits_in_time_and_size_are_those_of_the_code() -> None:
+    said = " ".join(README.split())
+    for promise in (
+        f"a request waits {WAIT_SECONDS} seconds for one at most",
+        f"({CONNECT_SECONDS} seconds for a connection at most",
+        f"no answer after {STATEMENT_SECONDS} seconds is given up",
+        f"gives a request's head {HEAD_SECONDS} seconds and {MAX_HEAD_SIZE // 1024} KiB",
+        f"A body has {BODY_SECONDS} seconds and {MAX_BODY_SIZE // 1024} KiB",
+    ):
+        assert promise in said
 
 
 def test_every_link_leads_somewhere() -> None:

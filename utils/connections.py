@@ -44,6 +44,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if is_too_long and not self.transport.is_closing():
             self.send_400_response("The request's head is too long.")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; uvicorn would take the trailers of a chunked body for headers too.
+
+        What a proxy put into the head would be overwritten by what its client sent behind the body
+        (RFC 9110 §6.5.1).
+        """
+        if not self._is_in_body:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Stop waiting: there is a head."""
         self._stop_waiting()

@@ -76,7 +76,7 @@ class RequestLogMiddleware:
         # What callers make up does not get into the span either, which has the route.
         trace.get_current_span().set_attributes({"url.path": "", "url.query": ""})
         headers = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF]
-        if not scope["path"].startswith("/docs"):
+        if not f"{scope['path']}/".startswith("/docs/"):
             headers.append(_NO_STORE)
         status = 0
 

@@ -165,6 +165,8 @@ def test_a_connection_that_goes_silent_ends_in_503_and_recovers(
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert 0.4 < time.monotonic() - started < 3
+    # It was not tried again on another connection, where it would have waited as long.
+    assert proxy.connections == 1
     proxy.go_on()
     assert carol.tasks("GET").status_code == 200
 
@@ -203,6 +205,26 @@ def test_a_request_that_finds_no_connection_free_gives_up_and_health_still_answe
         assert time.monotonic() - started < 0.3
         assert {answer.result().status_code for answer in answers} == {503}
     proxy.go_on()
+    assert carol.tasks("GET").status_code == 200
+
+
+def test_no_more_connections_are_opened_than_the_settings_allow(
+    carol: Person, proxy: PostgresProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "WAIT_SECONDS", 0.3)
+    tasks = [carol.create()["id"] for _ in range(2)]
+    holder = psycopg2.connect(database_url)
+    with holder.cursor() as cursor, ThreadPoolExecutor(2) as threads:
+        cursor.execute("SELECT FROM tasks WHERE id = ANY(%s) FOR UPDATE", [tasks])
+        proxy.statements.clear()
+        held = [threads.submit(carol.tasks, "DELETE", task) for task in tasks]
+        while len(proxy.statements) < len(tasks):
+            time.sleep(0.01)
+        assert [carol.tasks("GET").status_code for _ in range(3)] == [503] * 3
+        holder.rollback()
+        assert [each.result().status_code for each in held] == [204] * 2
+    holder.close()
+    assert proxy.connections == 2
     assert carol.tasks("GET").status_code == 200
 
 

@@ -55,6 +55,7 @@ def test_no_answer_about_tasks_is_stored(
         ("OPTIONS", "/api/1/tasks", {"headers": {**PREFLIGHT, "Origin": "http://evil"}}, 400),
         ("GET", "/api", {}, 404),
         ("GET", "/nowhere", {}, 404),
+        ("GET", "/docsomewhere", {}, 404),
         ("GET", "/health", {}, 200),
         ("GET", "/health/ready", {}, 200),
         ("GET", "/openapi.json", {}, 200),

@@ -206,6 +206,20 @@ def test_a_head_is_kept_up_to_its_limit_and_no_further(
     assert b"The request's head is too long." in answer_bytes
 
 
+def test_what_follows_a_body_is_no_header(production: httpx.Client, key: SigningKey) -> None:
+    alice = Person(production, key)
+    post = head(production, alice, f"POST /api/{alice.id}/tasks", "Transfer-Encoding: chunked")
+    anonymous = post.replace(b"Authorization", b"X-Authorization")
+    chunks = b'd\r\n{"title":"a"}\r\n0\r\n'
+    trailers = f"Authorization: Bearer {alice.token}\r\n".encode()
+    with connect(production) as peer, peer.makefile("rb") as answers:
+        # A second Authorization header would be 401, the only one 201.
+        for start, status in ((post, 201), (anonymous, 401)):
+            peer.sendall(start + chunks + trailers + b"\r\n")
+            assert status_and_body(answers)[0] == status
+    assert len(alice.tasks("GET").json()) == 1
+
+
 def test_many_floods_at_once_leave_no_memory_behind(production: httpx.Client) -> None:
     (process,) = [
         each

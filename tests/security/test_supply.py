@@ -148,6 +148,11 @@ def test_ci_runs_the_check() -> None:
     assert "\nscripts/audit\n" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_ci_skips_no_test_whose_program_is_missing() -> None:
+    before, _, _ = (ROOT / ".ci" / "run").read_text().partition('bash -c "$command"')
+    assert "\nexport CI=${CI:-true}\n" in before
+
+
 def audited(folder: Path, known: str, status: int) -> subprocess.CompletedProcess[str]:
     """Run the check with a pip-audit that answers so: `known` for the release that has faults."""
     stub = folder / "uvx"

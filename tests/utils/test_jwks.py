@@ -580,6 +580,10 @@ def lacking(entry: dict[str, Any], name: str) -> dict[str, Any]:
     return {each: value for each, value in entry.items() if each != name}
 
 
+def with_member(make: Callable[[], dict[str, Any]], name: str) -> Callable[[], dict[str, Any]]:
+    return lambda: {**make(), name: "AQAB"}
+
+
 def deep(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
@@ -599,7 +603,10 @@ UNUSABLE: dict[str, Callable[[], Any]] = {
     "private Ed25519": lambda: ed(d=base64url(bytes(32))),
     "private EC": lambda: elliptic(d=base64url(bytes(31) + b"\1")),
     "private RSA": lambda: rsa_key(d="AQAB"),
-    "private RSA by its primes": lambda: rsa_key(p="AQAB", q="AQAB"),
+    **{
+        f"private RSA by its {name}": with_member(rsa_key, name)
+        for name in ("p", "q", "dp", "dq", "qi", "oth")
+    },
     "symmetric": lambda: {"kid": "a", "kty": "oct", "alg": "HS256", "k": base64url(b"secret")},
     "symmetric without a secret": lambda: {"kid": "a", "kty": "oct", "alg": "HS256"},
     "symmetric that says it is Ed25519": lambda: ed(k=base64url(b"secret")),

@@ -31,6 +31,8 @@ def assert_readable_by_a_browser(answer: httpx.Response) -> None:
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert set(answer.headers["access-control-expose-headers"].split(", ")) == EXPOSED
     assert "origin" in answer.headers["vary"].lower()
+    # Tokens are sent, cookies are not.
+    assert "access-control-allow-credentials" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,7 @@ def test_a_preflight_lets_the_front_end_send_every_method_and_header_that_it_nee
     assert method in answer.headers["access-control-allow-methods"].split(", ")
     allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
     assert {"authorization", "content-type", "x-request-id"} <= set(allowed)
+    assert "access-control-allow-credentials" not in answer.headers
     assert answer.headers["x-request-id"]
 
 
