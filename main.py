@@ -72,7 +72,6 @@ def create_app(settings: Settings) -> FastAPI:
         # OpenTelemetry, where its variables ask for it. Errors are in the log: here they would go
         # out with their messages and stack traces.
         telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
-        generate_unique_id_function=lambda route: route.name,
         exception_handlers={
             HTTPException: http_problem,
             status.HTTP_405_METHOD_NOT_ALLOWED: _wrong_method,
@@ -98,8 +97,9 @@ def create_app(settings: Settings) -> FastAPI:
         expose_headers=["ETag", "Link", "Location", "Retry-After", REQUEST_ID],
     )
     app.add_middleware(RequestLogMiddleware)
-    for router in (auth.router, tasks.router, health.router, docs.router):
-        app.include_router(router)
+    for router in (tasks.router, auth.router, health.router, docs.router):
+        # FastAPI looks for the route of each request twice in a router that is included.
+        app.router.routes.extend(router.routes)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI documents this way
     return app
 

@@ -1,16 +1,16 @@
 """Accounts: signing up, checking a password, and who am I."""
 
-from fastapi import APIRouter, status
+from fastapi import status
 
 from dependencies.auth import CurrentUserDep, HasherDep
 from dependencies.database import SessionDep
 from dependencies.rate_limit import RateLimitDep, RateLimited
 from models import user
-from routers.base import StrictRoute
+from routers.base import Router
 from schemas.user import Credentials, UserCreate, UserPublic
 from utils.problems import ConflictError, UnauthorizedError, found, problems
 
-router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=StrictRoute)
+router = Router(prefix="/api/auth", tags=["auth"])
 
 
 @router.post(

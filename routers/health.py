@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from dependencies.auth import KeySetDep
 from dependencies.database import SessionDep
 from dependencies.migrations import is_newest
+from routers.base import Router
 from utils.problems import UnavailableError, problems
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = Router(prefix="/health", tags=["health"])
 
 
 class Health(BaseModel):

@@ -3,17 +3,17 @@
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Response, status
+from fastapi import Path, Response, status
 from pydantic import BeforeValidator, Field
 
 from dependencies.auth import Owner
 from dependencies.database import SessionDep
 from models import task, user
-from routers.base import StrictRoute, json_response
+from routers.base import Router, json_response
 from schemas.task import TaskCompletion, TaskCreate, TaskPublic, TaskUpdate
 from utils.problems import found, problems
 
-router = APIRouter(prefix="/api/{user_id}/tasks", tags=["tasks"], route_class=StrictRoute)
+router = Router(prefix="/api/{user_id}/tasks", tags=["tasks"])
 
 
 def _decimal(text: str) -> int:
