@@ -12,7 +12,7 @@ from anyio import to_thread
 from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from starlette.exceptions import HTTPException
 from uvicorn.config import STARTUP_FAILURE
 
@@ -79,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
             RequestValidationError: validation_problem,
             OperationalError: database_problem,
             InterfaceError: database_problem,
+            InternalError: database_problem,
         },
     )
     # The last one added stands outermost.
