@@ -129,6 +129,10 @@ class Database:
             if connected.is_open():
                 return connected
             connected.session.invalidate()
+            if connected.is_long_idle():
+                # Those below it are so for longer: to try each could cost a deadline each.
+                while self._idle:
+                    self._idle.pop().session.invalidate()
         opening = asyncio.get_running_loop().run_in_executor(
             self._threads, _Connected, self._engine
         )
@@ -157,12 +161,16 @@ class _Connected:
         try:
             if _ready(self._connection, extensions.POLL_READ, seconds=0):
                 return False
-            if time.monotonic() - self.last_used > IDLE_SECONDS:
+            if self.is_long_idle():
                 with self._connection.cursor() as cursor:
                     cursor.execute("SELECT 1")
         except psycopg2.Error:
             return False
         return True
+
+    def is_long_idle(self) -> bool:
+        """Tell whether it has to be tried before it is used."""
+        return time.monotonic() - self.last_used > IDLE_SECONDS
 
 
 def _forget_row(error: DBAPIError) -> None:
