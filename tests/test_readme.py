@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from dependencies.settings import Settings
 from main import create_app
-from tests.security.test_slow_senders import PRODUCTION
+from tests.support.process import PRODUCTION
 from tests.support.service import make_settings
 
 PROJECT = Path(__file__).parents[1]
