@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from dependencies.database import CONNECT_SECONDS, STATEMENT_SECONDS, WAIT_SECONDS
 from dependencies.settings import Settings
 from main import create_app
-from tests.security.test_slow_senders import PRODUCTION
+from tests.support.process import PRODUCTION
 from tests.support.service import make_settings
 from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
 from utils.problems import BODY_SECONDS, MAX_BODY_SIZE

@@ -1,7 +1,8 @@
-"""Connections that are closed when a request's head is too slow or too long.
+"""Connections that are closed when a request's head is too slow or too long, and no sooner.
 
 uvicorn has neither limit: its `httptools` protocol waits for a head for ever and keeps all of it,
-and `h11` only bounds its length. In production it is started with
+and `h11` only bounds its length. When the server is told to end, both close a connection that has
+just been answered under the client's next request. In production it is started with
 `--http utils.connections:BoundedProtocol`.
 """
 
@@ -15,6 +16,9 @@ HEAD_SECONDS: Final = 10
 MAX_HEAD_SIZE: Final = 64 * 1024
 """How many bytes of them are kept, and one piece from the socket beyond."""
 
+LAST_REQUEST_SECONDS: Final = 1
+"""How long a connection without a request still takes one when the server is told to end."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's own HTTP/1.1, with limits to what comes before the application is asked."""
@@ -24,6 +28,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer: TimerHandle | None = None
         self._head_size = 0
         self._is_in_body = False
+        self._is_ending = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin to wait for the first head."""
@@ -58,12 +63,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._is_in_body = True
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Count what comes from now on as the next head."""
         self._is_in_body = False
         self._head_size = 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Take one more request at most, whose answer says so (`Connection: close`).
+
+        It may be under way already, from a client that was told nothing (RFC 9112 §9.6). uvicorn's
+        own way is for a connection on which nobody may send: one whose answer has yet to begin.
+        """
+        self._is_ending = True
+        if self.cycle is None or self.cycle.response_started:
+            self.loop.call_later(LAST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting: there is nobody left."""

@@ -15,13 +15,12 @@ import psutil
 import pytest
 
 from tests.support.keyserver import KeyServer
-from tests.support.process import running_process
+from tests.support.process import PRODUCTION, running_process, variables
 from tests.support.service import ORIGIN, Person
-from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
+from tests.support.tokens import SigningKey
 from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
 from utils.problems import BODY_SECONDS
 
-PRODUCTION = ("--http", "utils.connections:BoundedProtocol", "--no-server-header")
 GRACE_SECONDS = 8
 """How much later than it should a connection may end, on a busy machine."""
 
@@ -31,12 +30,7 @@ def production(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, key_server: KeyServer
 ) -> Iterator[httpx.Client]:
     """Run the service as the README's production command does."""
-    environment = {
-        "DATABASE_URL": database_url,
-        "JWKS_URL": key_server.url,
-        "JWT_ISSUER": ISSUER,
-        "JWT_AUDIENCE": AUDIENCE,
-    }
+    environment = variables(database_url, key_server.url)
     folder = tmp_path_factory.mktemp("production")
     with running_process(folder, environment, *PRODUCTION) as (client, _):
         yield client

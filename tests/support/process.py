@@ -4,14 +4,17 @@ import os
 import re
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 
 from dependencies.settings import Settings
+from tests.support.tokens import AUDIENCE, ISSUER
 
 ROOT = Path(__file__).parents[2]
 _NOT_OURS = {
@@ -19,8 +22,26 @@ _NOT_OURS = {
 }
 _READY = re.compile(r"Uvicorn running on (http://[0-9.]+:[0-9]+)")
 
+PRODUCTION = (
+    *("--http", "utils.connections:BoundedProtocol", "--no-server-header", "--no-access-log"),
+    *("--timeout-graceful-shutdown", "30"),
+)
+"""What the README's production command has, beside addresses."""
 
-def start(folder: Path, environment: Mapping[str, str], *options: str) -> subprocess.Popen[str]:
+
+def variables(database_url: str, jwks_url: str) -> dict[str, str]:
+    """Give the environment that a service needs, with nothing in it that has a default."""
+    return {
+        "DATABASE_URL": database_url,
+        "JWKS_URL": jwks_url,
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+    }
+
+
+def start(
+    folder: Path, environment: Mapping[str, str], *options: str, log: int | TextIO = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start uvicorn in `folder`, where `.env` may be, with nothing set but `environment`."""
     return subprocess.Popen(
         [
@@ -30,7 +51,7 @@ def start(folder: Path, environment: Mapping[str, str], *options: str) -> subpro
         cwd=folder,
         env={**_NOT_OURS, **environment},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
     )
 
@@ -46,27 +67,44 @@ def failed_start(folder: Path, environment: Mapping[str, str], *options: str) ->
     return process.returncode, said
 
 
+@dataclass(frozen=True)
+class Server:
+    """A uvicorn that runs, and the file that it writes its log to: nobody has to read it."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+
+@contextmanager
+def running_server(folder: Path, environment: Mapping[str, str], *options: str) -> Iterator[Server]:
+    """Run uvicorn; what is left of it in the end is terminated, and killed when that takes long."""
+    path = folder / "log"
+    with path.open("w") as log, start(folder, environment, *options, log=log) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while (ready := _READY.search(path.read_text())) is None:
+                assert process.poll() is None, path.read_text()
+                assert time.monotonic() < deadline, path.read_text()
+                time.sleep(0.02)
+            yield Server(process, ready[1], path)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+
+
 @contextmanager
 def running_process(
     folder: Path, environment: Mapping[str, str], *options: str
 ) -> Iterator[tuple[httpx.Client, list[str]]]:
-    """Run uvicorn; gives a client and the lines of its log, which is complete in the end."""
-    with start(folder, environment, *options) as process:
-        assert process.stderr is not None
-        lines: list[str] = []
-        # Reading its log waits for as long as it lives.
-        deadline = threading.Timer(60, process.kill)
-        deadline.start()
-        try:
-            for line in process.stderr:
-                lines.append(line)
-                if ready := _READY.search(line):
-                    with httpx.Client(base_url=ready[1], timeout=30) as client:
-                        yield client, lines
-                    break
-            else:
-                raise RuntimeError("".join(lines))
-        finally:
-            process.terminate()
-            deadline.cancel()
-            lines += process.stderr.readlines()
+    """Run uvicorn; gives a client and the lines of its log, which are there in the end."""
+    lines: list[str] = []
+    with (
+        running_server(folder, environment, *options) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        yield client, lines
+    lines += server.log.read_text().splitlines(keepends=True)

@@ -1,9 +1,10 @@
-"""A real TCP connection between the service and PostgreSQL that can be watched, cut and hung."""
+"""A real TCP connection between the service and PostgreSQL that can be watched and disturbed."""
 
 import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -26,6 +27,9 @@ class PostgresProxy:
         self.connections = 0
         self.swallow: str | None = None
         """Pass on a statement that has this in it, but cut instead of passing its answer back."""
+        self.delay = 0.0
+        """Seconds that whatever passes takes longer, in either direction."""
+        self._forgotten: set[tuple[socket.socket, socket.socket]] = set()
 
     @property
     def url(self) -> str:
@@ -43,6 +47,10 @@ class PostgresProxy:
     def go_on(self) -> None:
         """Pass on what has come in the meantime."""
         self._open.set()
+
+    def forget(self) -> None:
+        """Pass nothing more on of what comes on connections that are open now, and say nothing."""
+        self._forgotten |= self._pairs
 
     def cut(self) -> None:
         """Close every connection that is open now."""
@@ -87,6 +95,9 @@ class PostgresProxy:
                     except OSError:
                         received = b""
                     self._open.wait()
+                    if received and (downstream, upstream) in self._forgotten:
+                        continue
+                    time.sleep(self.delay)
                     if source is downstream:
                         statements = messages.read(received)
                         self.statements += statements

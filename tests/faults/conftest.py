@@ -1,0 +1,19 @@
+"""What the tests of faults start from: a PostgreSQL that they may stop and kill."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.support.postgres import OwnPostgres, running_own_postgres
+
+
+@pytest.fixture(scope="session")
+def own_postgres() -> Iterator[OwnPostgres]:
+    """Run a PostgreSQL that runs again whenever a test has ended."""
+    # Not in pytest's own folder, which is closed to PostgreSQL's user.
+    folder = Path(tempfile.gettempdir()) / f"todo-backend-{uuid4().hex}"
+    with running_own_postgres(folder) as postgres:
+        yield postgres

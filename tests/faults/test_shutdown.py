@@ -1,0 +1,123 @@
+"""SIGTERM under load, on the process that the README starts in production."""
+
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+
+from tests.support.database import execute
+from tests.support.keyserver import KeyServer
+from tests.support.process import PRODUCTION, Server, running_server, variables
+from tests.support.service import Person
+from tests.support.tokens import SigningKey
+from tests.support.wire import connect, read_answer, request
+
+ENDED = (0, -signal.SIGTERM)
+"""Exit statuses; uvicorn raises the signal again, which a shell calls 143."""
+CLIENTS = 20
+
+
+def write_until_told_to_close(
+    server: Server, person: Person, name: str, running: threading.Barrier
+) -> dict[str, int]:
+    """Write on one connection without a pause; gives the statuses by the titles that were sent.
+
+    A connection may only end where an answer said that it would.
+    """
+    statuses = {}
+    with connect(server.url) as peer, peer.makefile("rb") as answers:
+        for number in range(1_000_000):
+            title = f"{name}-{number}"
+            peer.sendall(request(person.id, person.token, "POST", body={"title": title}))
+            statuses[title], headers, _ = read_answer(answers)
+            if number == 0:
+                running.wait(20)
+            if headers.get("connection") == "close":
+                assert answers.read() == b""
+                return statuses
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.slow
+def test_requests_in_flight_finish_and_the_process_ends(
+    tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
+) -> None:
+    running = threading.Barrier(CLIENTS + 1)
+    with (
+        running_server(tmp_path, variables(database_url, key_server.url), *PRODUCTION) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+        ThreadPoolExecutor(2 * CLIENTS) as threads,
+    ):
+        alice, bob = Person(client, key), Person(client, key)
+        task = alice.create()["id"]
+        with closing(psycopg2.connect(database_url)) as holder, holder, holder.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM tasks WHERE id = %s FOR UPDATE", [task])
+            waiting = [
+                threads.submit(alice.tasks, "PATCH", task, json={"title": "late"}) for _ in range(5)
+            ]
+            writing = [
+                threads.submit(write_until_told_to_close, server, bob, str(number), running)
+                for number in range(CLIENTS)
+            ]
+            running.wait(20)
+            time.sleep(0.5)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            statuses = {
+                title: status for each in writing for title, status in each.result().items()
+            }
+            assert not any(each.done() for each in waiting)
+            with pytest.raises(ConnectionRefusedError):
+                connect(server.url)
+        assert [each.result().status_code for each in waiting] == [200] * 5
+        assert {each.result().headers["connection"] for each in waiting} == {"close"}
+        assert server.process.wait(10) in ENDED
+        assert time.monotonic() - began < 5
+    rows = execute(database_url, "SELECT title FROM tasks WHERE user_id = %s", bob.id)
+    assert set(statuses.values()) == {201}
+    assert sorted(title for (title,) in rows) == sorted(statuses)
+
+
+@pytest.mark.slow
+def test_whoever_keeps_it_from_ending_is_cut_off_after_the_grace_time(
+    tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
+) -> None:
+    """Clients that do not read, a client that does not finish its request, and a slow statement."""
+    impatient = (*PRODUCTION[:-1], "1")
+    with (
+        running_server(tmp_path, variables(database_url, key_server.url), *impatient) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        alice = Person(client, key)
+        for _ in range(50):
+            task = alice.create(description="y" * 9_000)["id"]
+        holder = psycopg2.connect(database_url)
+        peers = []
+        with closing(holder), holder.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM tasks WHERE id = %s FOR UPDATE", [task])
+            unfinished = request(alice.id, alice.token, "POST", body={"title": "never"})[:-1]
+            for sent in (
+                *[request(alice.id, alice.token, "GET")] * 5,
+                request(alice.id, alice.token, "DELETE", task),
+                unfinished,
+                unfinished[:50],
+            ):
+                peer = socket.socket()
+                peers.append(peer)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                peer.connect((client.base_url.host, client.base_url.port or 80))
+                peer.sendall(sent)
+            time.sleep(0.3)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) in ENDED
+            assert 0.9 < time.monotonic() - began < 4
+        for peer in peers:
+            peer.close()

