@@ -1,7 +1,8 @@
-"""Connections that are closed when a request's head is too slow or too long.
+"""Connections that are closed when a request's head is too slow or too long, and else not too soon.
 
 uvicorn has neither limit: its `httptools` protocol waits for a head for ever and keeps all of it,
-and `h11` only bounds its length. In production it is started with
+and `h11` only bounds its length. When it is to end it closes idle connections at once, also those
+on which a proxy has just sent a request. In production it is started with
 `--http utils.connections:BoundedProtocol`.
 """
 
@@ -14,6 +15,8 @@ HEAD_SECONDS: Final = 10
 """How long a request line and its headers may take to arrive."""
 MAX_HEAD_SIZE: Final = 64 * 1024
 """How many bytes of them are kept, and one piece from the socket beyond."""
+LINGER_SECONDS: Final = 3
+"""How long an idle connection is kept when the process is to end; a proxy keeps its own shorter."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -24,6 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer: TimerHandle | None = None
         self._head_size = 0
         self._is_in_body = False
+        self._is_ending = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin to wait for the first head."""
@@ -36,7 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
         That may be the rest of a body that nobody wanted, or blank lines: each piece of it has
         just stopped uvicorn's own clock for idle connections.
         """
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+        if self._timer is None and self._is_idle():
             self._expect_head()
         self._head_size += len(data)
         super().data_received(data)
@@ -49,6 +53,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._is_in_body = True
         super().on_headers_complete()
+        if self._is_ending:
+            # Its answer says that it is the connection's last.
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Count what comes from now on as the next head."""
@@ -56,10 +63,29 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_size = 0
         super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """Answer one more request before the process ends.
+
+        It may be on its way: whoever sent it could not tell whether it was taken when the
+        connection closes, and so may not send a POST again.
+        """
+        self._is_ending = True
+        if self._is_idle():
+            self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
+        else:
+            super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting: there is nobody left."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
 
     def _expect_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -20,7 +21,22 @@ _NOT_OURS = {
 _READY = re.compile(r"Uvicorn running on (http://[0-9.]+:[0-9]+)")
 
 
-def start(folder: Path, environment: Mapping[str, str], *options: str) -> subprocess.Popen[str]:
+def production_options(**changes: str) -> list[str]:
+    """Give the options of the README's production command, some of them with other values."""
+    readme = (ROOT / "README.md").read_text()
+    command = readme.partition("uv run --no-dev uvicorn main:app ")[2].partition("```")[0]
+    words = command.replace("\\\n", " ").split()
+    for name, value in changes.items():
+        words[words.index(f"--{name.replace('_', '-')}") + 1] = value
+    return words
+
+
+def start(
+    folder: Path,
+    environment: Mapping[str, str],
+    *options: str,
+    stderr: int | IO[str] = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     """Start uvicorn in `folder`, where `.env` may be, with nothing set but `environment`."""
     return subprocess.Popen(
         [
@@ -30,7 +46,7 @@ def start(folder: Path, environment: Mapping[str, str], *options: str) -> subpro
         cwd=folder,
         env={**_NOT_OURS, **environment},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
