@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 from pydantic import SecretStr
+from uvicorn import Config
 
 from dependencies.settings import Settings
 from main import create_app
 from tests.security.test_slow_senders import PRODUCTION
 from tests.support.service import make_settings
+from utils.connections import LINGER_SECONDS
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -47,6 +49,12 @@ def test_the_production_command_is_the_one_that_was_attacked() -> None:
     words = command.replace("\\\n", " ").split()
     for option in PRODUCTION:
         assert option in words
+
+
+def test_nginx_ends_idle_connections_before_the_service_does() -> None:
+    nginx = (PROJECT / "docs/nginx.conf").read_text()
+    ((seconds,),) = [re.findall(r"^ *keepalive_timeout (\d+)s;", nginx, re.MULTILINE)]
+    assert int(seconds) < LINGER_SECONDS < Config("main:app").timeout_keep_alive
 
 
 def test_every_link_leads_somewhere() -> None:
