@@ -64,8 +64,10 @@ class Client:
         self._titles[task].add(f"{title} again")
         if replaced.status_code == 200:
             self._titles[task].remove(title)
-            # It set this, whatever the one before did.
-            self._toggles[task].clear()
+            # It set this. But PostgreSQL may do late what a killed one has sent it.
+            self._toggles[task] = [each for each in self._toggles[task] if each in UNKNOWN]
+        else:
+            self._toggles[task].append(replaced.status_code)
         self._toggles[task].append(self._ask("PATCH", f"{task}/complete").status_code)
         if number % 2:
             self._deleted[task] = self._ask("DELETE", task).status_code
@@ -115,7 +117,8 @@ def load(
     stopped = threading.Event()
 
     def answers() -> Counter[tuple[str, int]]:
-        return sum((each.answers for each in people), Counter())
+        # Copies, because the clients go on.
+        return sum((Counter(dict(each.answers)) for each in people), Counter())
 
     with ExitStack() as opened:
         people = [
@@ -130,4 +133,5 @@ def load(
         for each in working:
             each.result()
     rows = sum(each.check(database_url) for each in people)
+    # For the figures: pytest -s.
     print(f"{answers().total()} answers {dict(answers())}, {rows} rows")  # noqa: T201

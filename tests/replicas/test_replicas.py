@@ -223,9 +223,11 @@ def test_one_after_another_killed_under_load_loses_and_doubles_nothing(
         for each in stack.replicas:
             each.kill()
             # The others serve.
-            before = answers()["GET", 200]
-            time.sleep(0.3)
-            assert answers()["GET", 200] > before
+            enough = answers()["GET", 200] + 20
+            deadline = time.monotonic() + 20
+            while answers()["GET", 200] < enough:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
             each.start()
             each.await_ready()
     seen: defaultdict[str, set[int]] = defaultdict(set)
@@ -257,7 +259,7 @@ def test_one_whose_machine_is_gone_costs_a_request_a_second_and_fails_none(
         began = time.monotonic()
         with ThreadPoolExecutor(6) as threads:
             list(threads.map(lambda title: person.create(title=title), "abcdef"))
-        assert 0.9 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 10
     victim.start()
     assert sorted(task["title"] for task in person.tasks("GET").json()) == [*"abcdef"]
     victim.await_ready()
