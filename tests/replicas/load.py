@@ -92,7 +92,7 @@ class Client:
         completed = {task: done for task, _, done in rows}
         for task, names in self._titles.items():
             deletion = self._deleted.get(task)
-            if deletion in (204, 404):
+            if deletion == 204:
                 assert task not in completed, "a deleted task is there"
             elif deletion is None:
                 assert task in completed, "a task that was answered with 201 is not there"

@@ -34,11 +34,13 @@ http {{
 def site(port: int, upstreams: Sequence[int]) -> str:
     """Give the documented configuration with nothing but its addresses changed."""
     ports = iter(upstreams)
+    second_turn = free_port()
     text, servers = re.subn(
         r"\b10\.0\.0\.\d+:8000\b", lambda _: f"127.0.0.1:{next(ports)}", DOCUMENTED.read_text()
     )
     text, listeners = re.subn(r"\blisten 80;", f"listen 127.0.0.1:{port};", text)
-    assert (servers, listeners) == (len(upstreams), 1)
+    text, turns = re.subn(r"\b127\.0\.0\.1:8001;", f"127.0.0.1:{second_turn};", text)
+    assert (servers, listeners, turns) == (len(upstreams), 1, 2)
     return text
 
 
