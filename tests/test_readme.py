@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 from pydantic import SecretStr
+from uvicorn import Config
 
 from dependencies.database import CONNECT_SECONDS, STATEMENT_SECONDS, WAIT_SECONDS
 from dependencies.settings import Settings
 from main import create_app
-from tests.support.process import PRODUCTION
 from tests.support.service import make_settings
-from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
+from utils.connections import HEAD_SECONDS, LINGER_SECONDS, MAX_HEAD_SIZE
 from utils.problems import BODY_SECONDS, MAX_BODY_SIZE
 
 PROJECT = Path(__file__).parents[1]
@@ -45,13 +45,6 @@ def test_the_table_of_endpoints_is_that_of_the_api() -> None:
     assert {name for row in rows for name in re.findall(r"`(.*?)`", row)} == documented
 
 
-def test_the_production_command_is_the_one_that_was_attacked() -> None:
-    command = README.partition("uv run --no-dev uvicorn")[2].partition("```")[0]
-    words = command.replace("\\\n", " ").split()
-    for option in PRODUCTION:
-        assert option in words
-
-
 def test_the_limits_in_time_and_size_are_those_of_the_code() -> None:
     said = " ".join(README.split())
     for promise in (
@@ -62,6 +55,12 @@ def test_the_limits_in_time_and_size_are_those_of_the_code() -> None:
         f"A body has {BODY_SECONDS} seconds and {MAX_BODY_SIZE // 1024} KiB",
     ):
         assert promise in said
+
+
+def test_nginx_ends_idle_connections_before_the_service_does() -> None:
+    nginx = (PROJECT / "docs/nginx.conf").read_text()
+    ((seconds,),) = [re.findall(r"^ *keepalive_timeout (\d+)s;", nginx, re.MULTILINE)]
+    assert int(seconds) < LINGER_SECONDS < Config("main:app").timeout_keep_alive
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -9,15 +9,17 @@ just been answered under the client's next request. In production it is started 
 from asyncio import BaseTransport, TimerHandle
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from utils.logs import log_answer, new_request_id, safe_headers
+from utils.problems import FieldError, problem_response
 
 HEAD_SECONDS: Final = 10
 """How long a request line and its headers may take to arrive."""
 MAX_HEAD_SIZE: Final = 64 * 1024
 """How many bytes of them are kept, and one piece from the socket beyond."""
-
-LAST_REQUEST_SECONDS: Final = 1
-"""How long a connection without a request still takes one when the server is told to end."""
+LINGER_SECONDS: Final = 3
+"""How long an idle connection is kept when the process is to end; a proxy keeps its own shorter."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -41,10 +43,10 @@ class BoundedProtocol(HttpToolsProtocol):
         That may be the rest of a body that nobody wanted, or blank lines: each piece of it has
         just stopped uvicorn's own clock for idle connections.
         """
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._expect_head()
         self._head_size += len(data)
         super().data_received(data)
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()
         is_too_long = self._head_size > MAX_HEAD_SIZE and not self._is_in_body
         if is_too_long and not self.transport.is_closing():
             self.send_400_response("The request's head is too long.")
@@ -64,6 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = True
         super().on_headers_complete()
         if self._is_ending:
+            # Its answer says that it is the connection's last.
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -73,16 +76,42 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """Take one more request at most, whose answer says so (`Connection: close`).
+        """Take one more request at most before the process ends, and say so in its answer.
 
-        It may be under way already, from a client that was told nothing (RFC 9112 §9.6). uvicorn's
-        own way is for a connection on which nobody may send: one whose answer has yet to begin.
+        It may be on its way already, from a client that was told nothing, and that could not tell
+        whether a POST was taken (RFC 9112 §9.6). uvicorn's own way is for a connection on which
+        nobody may send: one whose answer has yet to begin.
         """
         self._is_ending = True
         if self.cycle is None or self.cycle.response_started:
-            self.loop.call_later(LAST_REQUEST_SECONDS, super().shutdown)
+            self.loop.call_later(LINGER_SECONDS, super().shutdown)
         else:
             super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP as everything else is refused: a problem, with an id, in the log.
+
+        Whose page has sent it cannot be told, so it carries no CORS headers.
+        """
+        request_id = new_request_id()
+        response = problem_response(400, msg, errors=[FieldError(field="request", message=msg)])
+        headers = [
+            *self.server_state.default_headers,
+            *response.raw_headers,
+            *safe_headers(request_id),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[400] + head + b"\r\n" + bytes(response.body))
+        self.transport.close()
+        log_answer(
+            method="(none)",
+            route="(none)",
+            status=400,
+            milliseconds=0,
+            user_id=None,
+            request_id=request_id,
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting: there is nobody left."""

@@ -1,20 +1,18 @@
 """Logs: one line a request, in text or JSON, and nothing in them that is secret."""
 
 import logging.config
+import os
 import re
 import sys
 import time
 from functools import partial
 from typing import Literal
-from uuid import uuid4
 
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = REQUEST_ID.lower().encode()
-_NO_SNIFF = (b"x-content-type-options", b"nosniff")
-_NO_STORE = (b"cache-control", b"no-store")
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 logger = logging.getLogger(__name__)
@@ -75,9 +73,8 @@ class RequestLogMiddleware:
         request_id = _request_id(scope)
         # What callers make up does not get into the span either, which has the route.
         trace.get_current_span().set_attributes({"url.path": "", "url.query": ""})
-        headers = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF]
-        if not f"{scope['path']}/".startswith("/docs/"):
-            headers.append(_NO_STORE)
+        is_of_docs = f"{scope['path']}/".startswith("/docs/")
+        headers = safe_headers(request_id, may_be_stored=is_of_docs)
         status = 0
 
         async def sending(message: Message) -> None:
@@ -90,27 +87,38 @@ class RequestLogMiddleware:
         try:
             await self.app(scope, receive, sending)
         finally:
-            # The route, not the path: what callers make up does not get into the log.
-            route = getattr(scope.get("route"), "path", "(none)")
-            user_id = scope.get("state", {}).get("user_id")
-            milliseconds = round((time.perf_counter() - started_at) * 1000, 1)
-            logger.info(
-                "%s %s %s %s ms user=%s request=%s",
-                scope["method"],
-                route,
-                status,
-                milliseconds,
-                user_id,
-                request_id,
-                extra={
-                    "method": scope["method"],
-                    "route": route,
-                    "status": status,
-                    "milliseconds": milliseconds,
-                    "user_id": user_id,
-                    "request_id": request_id,
-                },
+            log_answer(
+                method=scope["method"],
+                # The route, not the path: what callers make up does not get into the log.
+                route=getattr(scope.get("route"), "path", "(none)"),
+                status=status,
+                milliseconds=round((time.perf_counter() - started_at) * 1000, 1),
+                user_id=scope.get("state", {}).get("user_id"),
+                request_id=request_id,
             )
+
+
+def safe_headers(request_id: str, *, may_be_stored: bool = False) -> list[tuple[bytes, bytes]]:
+    """Give what every answer carries: its id, and that nobody is to guess its type or keep it."""
+    headers = [(_REQUEST_ID, request_id.encode()), (b"x-content-type-options", b"nosniff")]
+    if not may_be_stored:
+        headers.append((b"cache-control", b"no-store"))
+    return headers
+
+
+def log_answer(**answer: object) -> None:
+    """Write the one line of a request."""
+    logger.info(
+        "%(method)s %(route)s %(status)s %(milliseconds)s ms"
+        " user=%(user_id)s request=%(request_id)s",
+        answer,
+        extra=answer,
+    )
+
+
+def new_request_id() -> str:
+    """Make up an id: 128 random bits."""
+    return os.urandom(16).hex()
 
 
 async def _send_readably(send: Send, message: Message) -> None:
@@ -126,4 +134,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid4().hex
+    return new_request_id()

@@ -16,7 +16,7 @@ from tests.faults.clients import User
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import OwnPostgres
-from tests.support.process import PRODUCTION, Server, running_server, variables
+from tests.support.process import Server, production_options, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 from tests.support.wire import connect, read_answer
@@ -80,7 +80,7 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
         subject = f"client-{number}"
         return User(subject, key.token(sub=subject, email=f"{subject}@example.com"))
 
-    with running_server(tmp_path, variables(url, key_server.url), *PRODUCTION) as server:
+    with running_server(tmp_path, variables(url, key_server.url), *production_options()) as server:
         with httpx.Client(base_url=server.url, timeout=30) as client:
             long_list = Person(client, key)
             for _ in range(50):

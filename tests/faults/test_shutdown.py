@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
-from tests.support.process import PRODUCTION, Server, running_server, variables
+from tests.support.process import Server, production_options, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 from tests.support.wire import connect, read_answer, request
@@ -50,8 +50,9 @@ def test_requests_in_flight_finish_and_the_process_ends(
     tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
     running = threading.Barrier(CLIENTS + 1)
+    environment = variables(database_url, key_server.url)
     with (
-        running_server(tmp_path, variables(database_url, key_server.url), *PRODUCTION) as server,
+        running_server(tmp_path, environment, *production_options()) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
         ThreadPoolExecutor(2 * CLIENTS) as threads,
     ):
@@ -90,7 +91,7 @@ def test_whoever_keeps_it_from_ending_is_cut_off_after_the_grace_time(
     tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
     """Clients that do not read, a client that does not finish its request, and a slow statement."""
-    impatient = (*PRODUCTION[:-1], "1")
+    impatient = production_options(timeout_graceful_shutdown="1")
     with (
         running_server(tmp_path, variables(database_url, key_server.url), *impatient) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,

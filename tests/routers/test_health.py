@@ -1,14 +1,19 @@
 """Tests of the health checks."""
 
+import time
+
 import httpx
 import pytest
 
+from dependencies.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.keyserver import KeyServer, running_key_server
 from tests.support.problems import assert_problem
+from tests.support.programs import free_port
 from tests.support.proxy import running_proxy
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
+from utils.jwks import RETRY_SECONDS
 
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nothing"
 
@@ -32,21 +37,31 @@ def test_without_a_database_the_process_runs_and_is_not_ready(key_server: KeySer
         assert "secret" not in answer.text
 
 
-def test_with_an_old_schema_it_is_not_ready_and_says_so(
+def test_with_an_old_schema_it_is_not_ready_and_says_so_until_it_is_the_newest(
     make_database: MakeDatabase, key_server: KeyServer
 ) -> None:
-    with running_service(make_settings(make_database(), key_server.url)) as client:
+    url = make_database()
+    with running_service(make_settings(url, key_server.url)) as client:
         answer = client.get("/health/ready")
         assert_problem(answer, 503)
         assert "migrations" in answer.json()["detail"]
+        upgrade(url)
+        assert client.get("/health/ready").status_code == 200
 
 
-def test_without_a_key_server_the_process_runs_and_is_not_ready(database_url: str) -> None:
-    with running_service(make_settings(database_url, "http://127.0.0.1:1/jwks")) as client:
+def test_without_a_key_server_the_process_runs_and_is_not_ready_until_there_is_one(
+    database_url: str, key: SigningKey
+) -> None:
+    port = free_port()
+    jwks_url = f"http://127.0.0.1:{port}/api/auth/jwks"
+    with running_service(make_settings(database_url, jwks_url)) as client:
         assert client.get("/health").status_code == 200
         answer = client.get("/health/ready")
         assert_problem(answer, 503)
         assert int(answer.headers["retry-after"]) > 0
+        with running_key_server(key, port=port):
+            time.sleep(RETRY_SECONDS)
+            assert client.get("/health/ready").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])

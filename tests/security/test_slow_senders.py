@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from io import BufferedReader
 
 import httpx
@@ -15,7 +16,8 @@ import psutil
 import pytest
 
 from tests.support.keyserver import KeyServer
-from tests.support.process import PRODUCTION, running_process, variables
+from tests.support.problems import assert_problem
+from tests.support.process import production_options, running_process, variables
 from tests.support.service import ORIGIN, Person
 from tests.support.tokens import SigningKey
 from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
@@ -32,7 +34,7 @@ def production(
     """Run the service as the README's production command does."""
     environment = variables(database_url, key_server.url)
     folder = tmp_path_factory.mktemp("production")
-    with running_process(folder, environment, *PRODUCTION) as (client, _):
+    with running_process(folder, environment, *production_options()) as (client, _):
         yield client
 
 
@@ -192,12 +194,30 @@ def test_a_head_is_kept_up_to_its_limit_and_no_further(
     padding = MAX_HEAD_SIZE - 2000
     answer = alice.tasks("GET", headers={"X-Padding": "a" * padding})
     assert (answer.status_code, answer.json()) == (200, [])
-    with connect(production) as peer:
-        peer.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
-        peer.sendall(b"a" * (MAX_HEAD_SIZE + 1))
-        answer_bytes = peer.recv(65_536)
-    assert answer_bytes.startswith(b"HTTP/1.1 400 ")
-    assert b"The request's head is too long." in answer_bytes
+    too_long = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (MAX_HEAD_SIZE + 1)
+    refused = refusal(production, too_long)
+    assert_problem(refused, 400)
+    assert refused.json()["detail"] == "The request's head is too long."
+
+
+@pytest.mark.parametrize(
+    "start", [b"not HTTP\r\n\r\n", b"GET / HTTP/1.1\r\na b: c\r\n\r\n"], ids=["line", "header"]
+)
+def test_what_is_no_http_is_refused_as_everything_else_is(
+    production: httpx.Client, start: bytes
+) -> None:
+    refused = refusal(production, start)
+    assert_problem(refused, 400)
+    assert refused.headers["Cache-Control"] == "no-store"
+    assert refused.headers["Connection"] == "close"
+    assert "Server" not in refused.headers
+
+
+def refusal(production: httpx.Client, sent: bytes) -> httpx.Response:
+    with connect(production) as peer, HTTPResponse(peer) as answer:
+        peer.sendall(sent)
+        answer.begin()
+        return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
 
 
 def test_what_follows_a_body_is_no_header(production: httpx.Client, key: SigningKey) -> None:

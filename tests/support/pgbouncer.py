@@ -1,16 +1,14 @@
 """A real PgBouncer in transaction mode: what Neon's pooled host is."""
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import make_url
 
-from tests.support.programs import free_port, need_package
+from tests.support.programs import await_port, free_port, need_package
 
 _CONFIGURATION = """
 [databases]
@@ -49,20 +47,8 @@ def running_pgbouncer(
     command = ["pgbouncer", "--quiet", *(["--user", user] if os.geteuid() == 0 else [])]
     with subprocess.Popen([*command, str(configuration)], stderr=subprocess.DEVNULL) as process:
         try:
-            _await_port(port)
+            await_port(port)
             pooled = url.set(host="127.0.0.1", port=port, query={"sslmode": "disable"})
             yield pooled.render_as_string(hide_password=False), process
         finally:
             process.kill()
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import httpx
 
@@ -22,12 +22,6 @@ _NOT_OURS = {
 }
 _READY = re.compile(r"Uvicorn running on (http://[0-9.]+:[0-9]+)")
 
-PRODUCTION = (
-    *("--http", "utils.connections:BoundedProtocol", "--no-server-header", "--no-access-log"),
-    *("--timeout-graceful-shutdown", "30"),
-)
-"""What the README's production command has, beside addresses."""
-
 
 def variables(database_url: str, jwks_url: str) -> dict[str, str]:
     """Give the environment that a service needs, with nothing in it that has a default."""
@@ -39,8 +33,24 @@ def variables(database_url: str, jwks_url: str) -> dict[str, str]:
     }
 
 
+def production_options(**changes: str) -> list[str]:
+    """Give the options of the README's production command, on a port of this machine alone.
+
+    `changes` are other values for some of them.
+    """
+    readme = (ROOT / "README.md").read_text()
+    command = readme.partition("uv run --no-dev uvicorn main:app ")[2].partition("```")[0]
+    words = command.replace("\\\n", " ").split()
+    for name, value in {"host": "127.0.0.1", "port": "0", **changes}.items():
+        words[words.index(f"--{name.replace('_', '-')}") + 1] = value
+    return words
+
+
 def start(
-    folder: Path, environment: Mapping[str, str], *options: str, log: int | TextIO = subprocess.PIPE
+    folder: Path,
+    environment: Mapping[str, str],
+    *options: str,
+    log: int | IO[str] = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start uvicorn in `folder`, where `.env` may be, with nothing set but `environment`."""
     return subprocess.Popen(
