@@ -16,7 +16,7 @@ class StrictRequest(Request):
         """Read the body. Raises JSONDecodeError."""
         body = await self.body()
         try:
-            return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+            return _STRICT.decode(body.decode("utf-8"))
         except (ValueError, RecursionError):
             # Not UTF-8, not JSON, a number of thousands of digits, or nested beyond measure.
             raise json.JSONDecodeError("not JSON in UTF-8", "", 0) from None
@@ -54,3 +54,6 @@ def json_response(
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_STRICT: Final = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -1,9 +1,8 @@
 """Tasks: the caller's own, and nobody else's."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
-from fastapi import Path, Response, status
+from fastapi import Path, Request, Response, status
 from pydantic import BeforeValidator, Field
 
 from dependencies.auth import Owner
@@ -53,11 +52,13 @@ async def list_tasks(owner: Owner, session: SessionDep) -> Response:
         **problems(400, 401, 403, 404, 413, 503),
     },
 )
-async def create_task(user_id: str, new: TaskCreate, owner: Owner, session: SessionDep) -> Response:
+async def create_task(
+    request: Request, new: TaskCreate, owner: Owner, session: SessionDep
+) -> Response:
     """Make a task."""
     made = found(await task.create(session, owner, new.model_dump()), _NO_ACCOUNT)
     task_id, body = made
-    location = f"/api/{quote(user_id, safe='')}/tasks/{task_id}"
+    location = f"{request.scope['raw_path'].decode()}/{task_id}"
     return json_response(body, status.HTTP_201_CREATED, {"Location": location})
 
 

@@ -24,7 +24,8 @@ class StartupError(Exception):
 
 def configure_logging(log_format: Literal["text", "json"]) -> None:
     """Send every log line of the process, uvicorn's own too, to standard error in one format."""
-    # What no format here shows need not be found out for each line.
+    # What no format here shows need not be found out for each line ("Optimization" in the manual).
+    logging._srcfile = None  # noqa: SLF001 - it is the manual's own way
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.logAsyncioTasks = False  # type: ignore[attr-defined] # typeshed does not know it
     logging.config.dictConfig(
