@@ -33,14 +33,13 @@ def is_storable(value: object) -> bool:
     """Tell whether PostgreSQL could store every text in a JSON value."""
     # A loop, because what json reads may be nested deeper than Python recurses.
     rest = [value]
-    while rest:
-        match rest.pop():
-            case str(text):
-                if _NOT_STORABLE.search(text):
-                    return False
-            case dict(members):
-                rest += members.keys()
-                rest += members.values()
-            case list(items):
-                rest += items
+    for each in rest:
+        if isinstance(each, str):
+            if _NOT_STORABLE.search(each):
+                return False
+        elif isinstance(each, dict):
+            rest.extend(each)
+            rest.extend(each.values())
+        elif isinstance(each, list):
+            rest.extend(each)
     return True
