@@ -68,6 +68,7 @@ FIGURES: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_short_run_measures_every_row_or_says_what_to_install(tmp_path: Path) -> None:
     run = subprocess.run(
         (sys.executable, "-m", "bench", "--quick", "--results", str(tmp_path)),

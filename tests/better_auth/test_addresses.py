@@ -7,6 +7,8 @@ import pytest
 from tests.better_auth.conftest import RunStack
 from tests.better_auth.frontend import PASSWORD, Stack
 
+pytestmark = pytest.mark.slow
+
 LIMIT = {"auth_rate_limit": "2/minute"}
 
 

@@ -11,6 +11,8 @@ from tests.better_auth.frontend import PASSWORD, Stack, decoded
 from tests.better_auth.gate import Gate, running_gate
 from utils.security import PasswordHasher
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["backend_ids", "one_password_store"])
 def stack(request: pytest.FixtureRequest) -> Stack:

@@ -26,6 +26,8 @@ from tests.better_auth.toolchain import (
 from tests.support.programs import need_package
 from tests.support.service import make_settings, running_service
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = "application/problem+json"
 LISTS = [["[ ] Buy milk"], ["[x] Buy milk"], []]
 """What the browser has to show after each step."""

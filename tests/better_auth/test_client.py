@@ -11,6 +11,8 @@ import pytest
 from tests.better_auth.frontend import Stack
 from tests.better_auth.toolchain import BIN, FOLDER, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

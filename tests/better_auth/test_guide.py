@@ -8,6 +8,8 @@ import pytest
 
 from tests.better_auth.toolchain import FOLDER
 
+pytestmark = pytest.mark.slow
+
 GUIDE = FOLDER.parents[1] / "docs" / "front-end.md"
 LINK = re.compile(r"\]\(\.\./(tests/better_auth/[^)]*)\)")
 BLOCK = re.compile(r"^( *)```tsx?\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)

@@ -2,7 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.better_auth.frontend import PASSWORD, Stack, Visitor, bearer, decoded
+
+pytestmark = pytest.mark.slow
 
 
 def verify_email(stack: Stack, visitor: Visitor) -> None:

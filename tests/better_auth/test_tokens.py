@@ -17,6 +17,8 @@ from tests.better_auth.frontend import AUDIENCE, Stack, Visitor, bearer, decoded
 from tests.conftest import MakeDatabase
 from tests.support.service import make_settings, running_service
 
+pytestmark = pytest.mark.slow
+
 
 def jwt_options(**options: Any) -> str:
     """Spell options of the JWT plugin, with our audience."""

@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.programs import free_port
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 
 

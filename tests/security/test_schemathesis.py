@@ -20,6 +20,8 @@ from tests.support.keyserver import KeyServer
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 240
 """How long it may take on the busiest of machines; elsewhere it is done in 30."""
 

@@ -83,6 +83,7 @@ def head(client: httpx.Client, person: Person, line: str, *lines: str) -> bytes:
     ).encode()
 
 
+@pytest.mark.slow
 def test_a_slow_or_silent_sender_is_cut_off_and_others_are_served_meanwhile(
     production: httpx.Client, key: SigningKey
 ) -> None:
