@@ -156,10 +156,8 @@ def test_the_limit_of_an_account_does_not_tell_whether_there_is_one(
     assert seen[0] == seen[1]
 
 
-def test_a_success_is_no_failure_and_takes_none_back(
-    client: httpx.Client,
-    checks: list[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("checks")
+def test_a_success_is_no_failure_and_takes_none_back(client: httpx.Client) -> None:
     email = new_account(client)
     assert fail(client, email, 9) == [401] * 9
     for _ in range(12):
@@ -167,20 +165,16 @@ def test_a_success_is_no_failure_and_takes_none_back(
     assert fail(client, email, 2) == [401, 429]
 
 
-def test_input_that_is_refused_is_no_failure(
-    client: httpx.Client,
-    checks: list[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("checks")
+def test_input_that_is_refused_is_no_failure(client: httpx.Client) -> None:
     email = new_account(client)
     for _ in range(12):
         assert_problem(client.post("/api/auth/login", json={"email": email}), 400)
     assert log_in(client, email, PASSWORD).status_code == 200
 
 
-def test_of_many_guesses_at_once_ten_are_answered(
-    client: httpx.Client,
-    checks: list[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("checks")
+def test_of_many_guesses_at_once_ten_are_answered(client: httpx.Client) -> None:
     email = new_account(client)
     with ThreadPoolExecutor(30) as threads:
         guesses = [threads.submit(log_in, client, email, f"wrong {n}") for n in range(30)]
