@@ -4,15 +4,18 @@ import asyncio
 import hashlib
 import logging
 import time
+from bisect import bisect_left
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol, override
 
 import limits
 from fastapi import Depends, Request
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from limits.util import WindowStats
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,12 +26,78 @@ from utils.problems import TooManyRequestsError
 IN_MEMORY: Final = "memory://"
 FAILED_LOGINS: Final = limits.parse("10 per 10 minutes")
 """How many log-ins may fail for one e-mail address."""
+KEPT_IN_MEMORY: Final = 50_000
+"""How many addresses, and how many accounts, are counted in memory: those that tried last."""
 REDIS_SECONDS: Final = 0.5
 """How long a request waits for Redis, before it is counted in memory."""
 RETRY_SECONDS: Final = 2
 """How long Redis is left alone once it could not be reached."""
 
 logger = logging.getLogger(__name__)
+
+
+class Limiter(Protocol):
+    """Counts attempts by kind and name, in a window that moves with time."""
+
+    async def hit(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
+        """Count an attempt; False, and nothing counted, when there were enough of them."""
+
+    async def test(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
+        """Tell whether there may be another attempt."""
+
+    async def get_window_stats(
+        self, limit: limits.RateLimitItem, kind: str, name: str, /
+    ) -> WindowStats:
+        """Tell how many attempts are left, and when the oldest that counts ceases to."""
+
+
+class MemoryLimiter(Limiter):
+    """Counts attempts in this process, at a cost that does not grow with who else tries.
+
+    limits' own memory looks through all that it holds after each attempt. Here an attempt drops
+    the two that are over for longest, or else the oldest where there are `KEPT_IN_MEMORY` of its
+    kind. Each kind has room of its own: many addresses do not make an account forgotten.
+    """
+
+    def __init__(self) -> None:
+        # The times of the attempts by kind and name; who tried last comes last. (A plain dict
+        # takes ever longer to find its first key when those before it were deleted.)
+        self._kinds: defaultdict[str, OrderedDict[str, list[float]]] = defaultdict(OrderedDict)
+
+    @override
+    async def hit(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
+        attempts = self._window(limit, kind, name)
+        if len(attempts) >= limit.amount:
+            return False
+        now = time.monotonic()
+        attempts.append(now)
+        kept = self._kinds[kind]
+        kept[name] = attempts
+        kept.move_to_end(name)
+        # One may have come, so that two see to it that all that are over go.
+        for _ in range(2):
+            oldest = next(iter(kept.values()))
+            if len(kept) > KEPT_IN_MEMORY or not oldest or oldest[-1] < now - limit.get_expiry():
+                kept.popitem(last=False)
+        return True
+
+    @override
+    async def test(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
+        return len(self._window(limit, kind, name)) < limit.amount
+
+    @override
+    async def get_window_stats(
+        self, limit: limits.RateLimitItem, kind: str, name: str, /
+    ) -> WindowStats:
+        attempts = self._window(limit, kind, name)
+        age = time.monotonic() - attempts[0] if attempts else limit.get_expiry()
+        return WindowStats(time.time() + limit.get_expiry() - age, limit.amount - len(attempts))
+
+    def _window(self, limit: limits.RateLimitItem, kind: str, name: str) -> list[float]:
+        """Give the times of the attempts that count, oldest first, without those that are over."""
+        attempts = self._kinds[kind].get(name, [])
+        del attempts[: bisect_left(attempts, time.monotonic() - limit.get_expiry())]
+        return attempts
 
 
 class Counts:
@@ -39,7 +108,7 @@ class Counts:
     """
 
     def __init__(self, storage_url: str) -> None:
-        self._memory = MovingWindowRateLimiter(MemoryStorage())
+        self._memory = MemoryLimiter()
         self._retry_at: float | None = None
         self._pool: BlockingConnectionPool | None = None
         if storage_url != IN_MEMORY:
@@ -54,7 +123,7 @@ class Counts:
             )
             self._redis = MovingWindowRateLimiter(storage)
 
-    async def ask[T](self, question: Callable[[MovingWindowRateLimiter], Awaitable[T]]) -> T:
+    async def ask[T](self, question: Callable[[Limiter], Awaitable[T]]) -> T:
         """Ask Redis, or memory where there is none or none that answers in time."""
         now = time.monotonic()
         if self._pool and (self._retry_at is None or now >= self._retry_at):
@@ -103,7 +172,7 @@ class RateLimit:
     async def check_account(self, email: str) -> None:
         """Raise TooManyRequestsError when enough log-ins failed for this e-mail address."""
 
-        async def full_until(limiter: MovingWindowRateLimiter) -> float | None:
+        async def full_until(limiter: Limiter) -> float | None:
             if await limiter.test(FAILED_LOGINS, "account", account):
                 return None
             return (await limiter.get_window_stats(FAILED_LOGINS, "account", account)).reset_time
@@ -115,11 +184,11 @@ class RateLimit:
         """Count one failed log-in; raises TooManyRequestsError when there were enough before it."""
         await self._spend(FAILED_LOGINS, "account", _digest(email))
 
-    async def _spend(self, limit: limits.RateLimitItem, *name: str) -> None:
-        async def full_until(limiter: MovingWindowRateLimiter) -> float | None:
-            if await limiter.hit(limit, *name):
+    async def _spend(self, limit: limits.RateLimitItem, kind: str, name: str) -> None:
+        async def full_until(limiter: Limiter) -> float | None:
+            if await limiter.hit(limit, kind, name):
                 return None
-            return (await limiter.get_window_stats(limit, *name)).reset_time
+            return (await limiter.get_window_stats(limit, kind, name)).reset_time
 
         _refuse(await self._counts.ask(full_until))
 

@@ -18,13 +18,10 @@ from pydantic import SecretStr
 from dependencies.settings import Settings
 from main import create_app
 from sandbox.issuer import Issuer, issuer_app
-from sandbox.postgres import running_postgres
+from sandbox.postgres import STOPPING, running_postgres
 from utils.logs import configure_logging
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a polite kill, and a terminal that is closed."""
 
 GREETING = """
 The service      {service}        (try it: {service}/docs)

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -23,7 +23,7 @@ class Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_what_cannot_be_stored(cls, value: Any) -> Any:  # noqa: ANN401 - anything comes in
+    def _refuse_what_cannot_be_stored(cls, value: object) -> object:
         if not is_storable(value):
             raise ValueError("Text has no NUL character and no half of a surrogate pair")
         return value

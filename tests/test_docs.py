@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from typing import override
 from urllib.parse import urljoin
 
 import httpx
@@ -24,6 +25,7 @@ class Page(HTMLParser):
         self._open = ""
         self.feed(text)
 
+    @override
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.attributes |= set(found)
@@ -32,9 +34,11 @@ class Page(HTMLParser):
         ]
         self._open = tag if tag in ("script", "style") and "src" not in found else ""
 
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - as the parser has it
+    @override
+    def handle_endtag(self, tag: str) -> None:
         self._open = ""
 
+    @override
     def handle_data(self, data: str) -> None:
         if self._open:
             self.inline.append((self._open, data))

@@ -1,12 +1,12 @@
 """A gate between the front end's server and the service, that can be shut, or lose answers."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 import httpx
+
+from tests.support.server import Silent, running_server
 
 
 class Gate:
@@ -25,7 +25,7 @@ class Gate:
 def running_gate() -> Iterator[Gate]:
     """Run a gate on a port of its own; what lies behind it is said later."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             if gate.is_shut:
                 return
@@ -41,16 +41,6 @@ def running_gate() -> Iterator[Gate]:
             self.end_headers()
             self.wfile.write(answer.content)
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    gate = Gate(f"http://127.0.0.1:{listener.server_port}")
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running_server(Handler) as origin:
+        gate = Gate(origin)
         yield gate
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import httpx
 import psycopg2
@@ -14,6 +15,7 @@ import pytest
 from dependencies import database
 from dependencies.database import Database
 from tests.conftest import MakeDatabase
+from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.proxy import PostgresProxy, running_proxy
 from tests.support.service import Person, make_settings, running_service
@@ -226,6 +228,61 @@ def test_no_more_connections_are_opened_than_the_settings_allow(
     holder.close()
     assert proxy.connections == 2
     assert carol.tasks("GET").status_code == 200
+
+
+def backends(url: str) -> dict[int, datetime]:
+    """Give the connections to a database, and when each was used last."""
+    rows = execute(
+        url,
+        "SELECT pid, query_start FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    return dict(rows)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def open_three(person: Person, url: str) -> None:
+    """Have three connections opened, because each waits for a lock."""
+    task = person.create()["id"]
+    holder = psycopg2.connect(url)
+    with holder.cursor() as cursor, ThreadPoolExecutor(3) as threads:
+        cursor.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", [task])
+        held = [threads.submit(person.tasks, "PUT", task, json={"title": "x"}) for _ in range(3)]
+        wait_until(lambda: len(backends(url)) == 4)
+        holder.rollback()
+        assert [each.result().status_code for each in held] == [200] * 3
+    holder.close()
+    wait_until(lambda: len(backends(url)) == 3)
+
+
+def test_of_idle_connections_the_last_one_used_is_taken_first_so_that_the_others_age(
+    make_database: MakeDatabase, key_server: KeyServer, key: SigningKey
+) -> None:
+    url = make_database()
+    with running_service(make_settings(url, key_server.url, migrate_on_start=True)) as client:
+        frank = Person(client, key)
+        open_three(frank, url)
+        before = backends(url)
+        for _ in range(6):
+            assert frank.tasks("GET").status_code == 200
+        after = backends(url)
+        assert after.keys() == before.keys()
+        assert len([pid for pid in after if after[pid] > before[pid]]) == 1
+
+
+def test_idle_connections_are_closed_when_the_service_stops(
+    make_database: MakeDatabase, key_server: KeyServer, key: SigningKey
+) -> None:
+    url = make_database()
+    with running_service(make_settings(url, key_server.url, migrate_on_start=True)) as client:
+        open_three(Person(client, key), url)
+    wait_until(lambda: backends(url) == {})
 
 
 def test_the_first_requests_of_a_service_may_arrive_at_once(

@@ -1,6 +1,8 @@
 """Tests of how often one address may try to sign up or log in, and an account's log-in may fail."""
 
+import asyncio
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -11,10 +13,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import limits
 import pytest
 from passlib.context import CryptContext
 
-from dependencies.rate_limit import REDIS_SECONDS, RETRY_SECONDS
+from dependencies import rate_limit
+from dependencies.rate_limit import REDIS_SECONDS, RETRY_SECONDS, MemoryLimiter, RateLimit
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.redis import PASSWORD as REDIS_PASSWORD
@@ -152,10 +156,8 @@ def test_the_limit_of_an_account_does_not_tell_whether_there_is_one(
     assert seen[0] == seen[1]
 
 
-def test_a_success_is_no_failure_and_takes_none_back(
-    client: httpx.Client,
-    checks: list[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("checks")
+def test_a_success_is_no_failure_and_takes_none_back(client: httpx.Client) -> None:
     email = new_account(client)
     assert fail(client, email, 9) == [401] * 9
     for _ in range(12):
@@ -163,20 +165,16 @@ def test_a_success_is_no_failure_and_takes_none_back(
     assert fail(client, email, 2) == [401, 429]
 
 
-def test_input_that_is_refused_is_no_failure(
-    client: httpx.Client,
-    checks: list[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("checks")
+def test_input_that_is_refused_is_no_failure(client: httpx.Client) -> None:
     email = new_account(client)
     for _ in range(12):
         assert_problem(client.post("/api/auth/login", json={"email": email}), 400)
     assert log_in(client, email, PASSWORD).status_code == 200
 
 
-def test_of_many_guesses_at_once_ten_are_answered(
-    client: httpx.Client,
-    checks: list[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("checks")
+def test_of_many_guesses_at_once_ten_are_answered(client: httpx.Client) -> None:
     email = new_account(client)
     with ThreadPoolExecutor(30) as threads:
         guesses = [threads.submit(log_in, client, email, f"wrong {n}") for n in range(30)]
@@ -205,6 +203,70 @@ def test_the_right_password_is_429_when_the_tenth_failure_comes_while_it_is_chec
     assert wrong.result().status_code == 401
     assert begun[PASSWORD].is_set()
     assert right.result().status_code == 429
+
+
+# In memory
+
+
+def cost(others: int) -> float:
+    """Give the CPU seconds of 20 attempts, and of what they set off, beside those of others."""
+
+    async def measure() -> float:
+        this = asyncio.current_task()
+        limit = RateLimit("100/hour", "memory://")
+        for number in range(others):
+            await limit.spend(f"client {number}")
+        least = math.inf
+        for _ in range(3):
+            begun = time.process_time()
+            for number in range(20):
+                await limit.spend(f"client {number}")
+                await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not this))
+            least = min(least, time.process_time() - begun)
+        return least
+
+    return asyncio.run(measure())
+
+
+def test_an_attempt_costs_no_more_when_many_others_have_tried() -> None:
+    threads = threading.active_count()
+    # A look at each of them would cost some hundred times as much.
+    assert cost(others=20_000) < 10 * cost(others=20)
+    assert threading.active_count() <= threads
+
+
+def test_what_is_over_is_dropped_as_others_come() -> None:
+    async def spend() -> int:
+        limiter = MemoryLimiter()
+        for number in range(150):
+            if number == 100:
+                await asyncio.sleep(1.01)
+            await limiter.hit(limits.parse("1/second"), "address", f"client {number}")
+        return len(limiter._kinds["address"])
+
+    assert asyncio.run(spend()) <= 50
+
+
+def test_of_too_many_addresses_the_one_that_tried_longest_ago_is_forgotten_and_no_account(
+    database_url: str,
+    key_server: KeyServer,
+    checks: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rate_limit, "KEPT_IN_MEMORY", 3)
+    settings = make_settings(database_url, key_server.url, auth_rate_limit="20/minute")
+    with running_service(settings, proxy_headers=True, forwarded_allow_ips="127.0.0.1") as client:
+        email = new_account(client)
+        assert fail(client, email, 11) == [401] * 10 + [429]
+        assert len(checks) == 10
+        assert statuses(client, 9) == [400] * 8 + [429]
+        for number in range(2):
+            assert statuses(client, 1, f"192.0.2.{number}") == [400]
+        assert statuses(client, 1) == [429]
+        assert statuses(client, 1, "192.0.2.2") == [400]
+        # The client's own address is the one that is forgotten; the account's failures are not.
+        assert statuses(client, 1) == [400]
+        assert log_in(client, email, PASSWORD).status_code == 429
 
 
 # In Redis

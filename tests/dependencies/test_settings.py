@@ -41,7 +41,8 @@ def faults() -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_four_variables_are_enough(environment: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("environment")
+def test_four_variables_are_enough() -> None:
     settings = Settings.from_environment()
     assert settings.database_url.get_secret_value() == GOOD["DATABASE_URL"]
     assert settings.rate_limit_storage_url.get_secret_value() == "memory://"
@@ -204,7 +205,8 @@ def test_no_address_with_a_password_shows_in_the_settings_either(
     assert "top-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
-def test_settings_cannot_be_changed(environment: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("environment")
+def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Settings.from_environment().__setattr__("jwt_issuer", "another")
 

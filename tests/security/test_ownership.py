@@ -179,7 +179,7 @@ class Ownership(RuleBasedStateMachine):
             self.changed(answer, who, task_id, **told)
 
     @rule(who=people, completed=st.none() | st.booleans(), pick=picks)
-    def complete_own(self, who: int, completed: bool | None, pick: int) -> None:  # noqa: FBT001 - drawn
+    def complete_own(self, who: int, *, completed: bool | None, pick: int) -> None:
         if task_id := self.one_of(who, pick):
             body = None if completed is None else {"completed": completed}
             answer = self.say(who, "PATCH", self.path(who, pick, f"/{task_id}/complete"), body)
@@ -276,7 +276,8 @@ class Ownership(RuleBasedStateMachine):
         self,
         other: int,
         operation: tuple[str, str | None],
-        is_verified: bool,  # noqa: FBT001 - drawn
+        *,
+        is_verified: bool,
         pick: int,
     ) -> None:
         """Somebody new with another's e-mail address, or with no token, or with a broken one."""

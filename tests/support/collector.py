@@ -1,9 +1,8 @@
 """A real collector of OpenTelemetry data: OTLP over HTTP, kept as it was sent."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -11,6 +10,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.support.server import Silent, running_server
 
 
 class Collector:
@@ -61,7 +62,7 @@ def attributes(of: Any) -> dict[str, Any]:
 def running_collector() -> Iterator[Collector]:
     """Run a collector on a port of its own."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             collector.received.append((self.path, body))
@@ -69,17 +70,6 @@ def running_collector() -> Iterator[Collector]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listener.daemon_threads = True
-    collector = Collector(f"http://127.0.0.1:{listener.server_port}")
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running_server(Handler) as origin:
+        collector = Collector(origin)
         yield collector
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()

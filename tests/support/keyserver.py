@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.support.server import Silent, running_server
 from tests.support.tokens import SigningKey
 
 
@@ -47,7 +47,7 @@ class KeyServer:
 def running_key_server(*keys: SigningKey, port: int = 0) -> Iterator[KeyServer]:
     """Run a key server on a port of its own, or on the one that is given."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -74,20 +74,9 @@ def running_key_server(*keys: SigningKey, port: int = 0) -> Iterator[KeyServer]:
             except OSError:
                 self.close_connection = True
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    listener = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    listener.daemon_threads = True
-    server = KeyServer(f"http://127.0.0.1:{listener.server_port}/api/auth/jwks", *keys)
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running_server(Handler, port) as origin:
+        server = KeyServer(f"{origin}/api/auth/jwks", *keys)
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
 
 
 class Clock:

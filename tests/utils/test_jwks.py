@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -204,6 +205,25 @@ def test_closing_does_not_wait_for_a_fetch(server: KeyServer) -> None:
     before = time.monotonic()
     with_keys(server.url, work)
     assert time.monotonic() - before < 3
+
+
+def test_a_service_that_stops_does_not_wait_for_a_fetch_and_says_nothing_of_it(
+    database_url: str,
+    key: SigningKey,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with running_key_server(key) as server:
+        with running_service(make_settings(database_url, server.url)) as service:
+            assert ask(service, key.token()).status_code == 200
+            # The next request asks for the keys in the background, and is answered meanwhile.
+            monkeypatch.setattr(jwks, "FRESH_SECONDS", 0)
+            server.delay = 30
+            assert ask(service, key.token()).status_code == 200
+            asyncio.run(eventually(lambda: server.fetches == 2))
+            stopping = time.monotonic()
+        assert time.monotonic() - stopping < 3
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 # --- while the key server fails -------------------------------------------------------------

@@ -1,0 +1,30 @@
+"""A small HTTP server on a real socket, in a thread of the tests."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Silent:
+    """A handler of requests that writes no log."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def running_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
+    """Run a server on a port of its own, or on the one that is given; gives its origin."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    # Nobody waits for an answer that is not over when the test is.
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
