@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -51,7 +52,7 @@ class Identities:
     """Finds the account of a token, and remembers it: a known subject costs no query."""
 
     def __init__(self) -> None:
-        self._remembered: dict[tuple[str, str | None], CurrentUser] = {}
+        self._remembered: OrderedDict[tuple[str, str | None], CurrentUser] = OrderedDict()
 
     async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
         """Give the account that the claims belong to, or the UnauthorizedError or ForbiddenError.
@@ -68,7 +69,7 @@ class Identities:
         current = CurrentUser(await find(session, claims), claims.subject)
         if current.id != user.NOBODY:
             while len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
+                self._remembered.popitem(last=False)
             self._remembered[key] = current
         return current
 

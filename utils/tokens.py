@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -58,7 +59,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
-        self._remembered: dict[bytes, _Verified] = {}
+        self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Claims:
         """Give the claims of a valid token.
@@ -72,7 +73,7 @@ class TokenVerifier:
         if verified is None or verified.key not in snapshot.keys:
             verified = await self._check(token, snapshot)
             while len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
+                self._remembered.popitem(last=False)
             self._remembered[digest] = verified
         if self._clock() >= verified.expires_at + LEEWAY_SECONDS:
             self._remembered.pop(digest, None)
