@@ -3,8 +3,9 @@
 import logging
 import re
 from collections import OrderedDict
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, override
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends, Request
@@ -164,9 +165,23 @@ class _CurrentUser(HTTPBearer):
 get_current_user = _CurrentUser()
 
 
+@dataclass(frozen=True, slots=True)
+class OwnSession(Session):
+    """A session for what is one user's: each statement that it sends carries who the `owner` is."""
+
+    session: Session
+    owner: int
+
+    @override
+    def first(
+        self, statement: str, params: Mapping[str, object]
+    ) -> Coroutine[Any, Any, tuple[Any, ...] | None]:
+        return self.session.first(statement, {**params, "owner": self.owner})
+
+
 class _Owner(_CurrentUser):
-    async def __call__(self, request: Request, user_id: str) -> int:  # type: ignore[override] # more than credentials
-        """Give the caller's id where `user_id`, in the path, is theirs: `User.id`, or the `sub`.
+    async def __call__(self, request: Request, user_id: str) -> OwnSession:  # type: ignore[override] # more than credentials
+        """Give the caller's session where `user_id` in the path is theirs: `User.id` or `sub`.
 
         Raises ForbiddenError for anybody else's, whether there is such a user or not.
         """
@@ -174,7 +189,7 @@ class _Owner(_CurrentUser):
         is_own_id = current.id != user.NOBODY and user_id == str(current.id)
         if not is_own_id and user_id != current.subject:
             raise ForbiddenError("The path names another user.")
-        return current.id
+        return OwnSession(request.app.state.database, current.id)
 
 
 async def _identify(request: Request) -> CurrentUser:
@@ -212,4 +227,5 @@ KeySetDep = Annotated[KeySet, Depends(get_key_set)]
 HasherDep = Annotated[PasswordHasher, Depends(get_hasher)]
 
 
-Owner = Annotated[int, Depends(_Owner())]
+# One dependency for both, because each that FastAPI has to look at costs as much as the statement.
+OwnSessionDep = Annotated[OwnSession, Depends(_Owner())]

@@ -1,4 +1,4 @@
-"""The table of tasks, and its statements: the owner is part of every one of them.
+"""The table of tasks, and its statements: the owner, whom the session adds, is part of each.
 
 PostgreSQL writes a task's JSON itself, in the shape of `schemas.task.TaskPublic`: what it sends is
 what the caller gets, and no row is taken apart and put together again on the way.
@@ -105,39 +105,34 @@ _COMPLETE = prepared(
 _REMOVE = prepared(sa.delete(_TABLE).where(_ONE).returning(_TASKS.id))
 
 
-async def every(session: Session, owner: int) -> str | None:
-    """Give all tasks of one user as a JSON array, the oldest first; None when there is none."""
-    tasks = await _json(session, _LIST, {"owner": owner})
+async def every(session: Session) -> str | None:
+    """Give all tasks of the owner as a JSON array, the oldest first; None when there is none."""
+    tasks = await _json(session, _LIST, {})
     return None if tasks == NONE else tasks
 
 
-async def create(
-    session: Session, owner: int, task: Mapping[str, object]
-) -> tuple[int, str] | None:
+async def create(session: Session, task: Mapping[str, object]) -> tuple[int, str] | None:
     """Make a task, and give its id and its JSON; None when there is no such user."""
     try:
-        made = await session.first(_CREATE, {"owner": owner, **task})
+        made = await session.first(_CREATE, task)
     except ForeignKeyViolation:
         return None
     return None if made is None else (int(made[0]), str(made[1]))
 
 
-async def read(session: Session, owner: int, task_id: int) -> str | None:
-    """Give one task of one user as JSON; None when there is no such task of theirs."""
-    return await _json(session, _READ, {"owner": owner, "task_id": task_id})
+async def read(session: Session, task_id: int) -> str | None:
+    """Give one task of the owner as JSON; None when there is no such task of theirs."""
+    return await _json(session, _READ, {"task_id": task_id})
 
 
-async def update(
-    session: Session, owner: int, task_id: int, changes: Mapping[str, object]
-) -> str | None:
+async def update(session: Session, task_id: int, changes: Mapping[str, object]) -> str | None:
     """Set the members that `changes` names; None when there is no such task of theirs."""
     if not changes:
-        return await read(session, owner, task_id)
+        return await read(session, task_id)
     return await _json(
         session,
         _UPDATE,
         {
-            "owner": owner,
             "task_id": task_id,
             "new_title": changes.get("title"),
             "has_description": "description" in changes,
@@ -147,18 +142,14 @@ async def update(
     )
 
 
-async def complete(
-    session: Session, owner: int, task_id: int, *, completed: bool | None
-) -> str | None:
+async def complete(session: Session, task_id: int, *, completed: bool | None) -> str | None:
     """Set whether a task is completed, or turn it round (None); None when it is not theirs."""
-    return await _json(
-        session, _COMPLETE, {"owner": owner, "task_id": task_id, "new_completed": completed}
-    )
+    return await _json(session, _COMPLETE, {"task_id": task_id, "new_completed": completed})
 
 
-async def remove(session: Session, owner: int, task_id: int) -> int | None:
-    """Delete one task of one user and give its id; None when there is no such task of theirs."""
-    row = await session.first(_REMOVE, {"owner": owner, "task_id": task_id})
+async def remove(session: Session, task_id: int) -> int | None:
+    """Delete one task of the owner and give its id; None when there is no such task of theirs."""
+    row = await session.first(_REMOVE, {"task_id": task_id})
     return None if row is None else int(row[0])
 
 

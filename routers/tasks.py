@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from fastapi import Path, Request, Response, status
 from pydantic import BeforeValidator, Field
 
-from dependencies.auth import Owner
-from dependencies.database import SessionDep
+from dependencies.auth import OwnSessionDep
 from models import task, user
 from routers.base import Router, json_response
 from schemas.task import TaskCompletion, TaskCreate, TaskPublic, TaskUpdate
@@ -31,11 +30,11 @@ TaskId = Annotated[int, Field(ge=1, le=user.MAX_ID), BeforeValidator(_decimal), 
 
 
 @router.get("", response_model=list[TaskPublic], responses=problems(401, 403, 404, 503))
-async def list_tasks(owner: Owner, session: SessionDep) -> Response:
+async def list_tasks(session: OwnSessionDep) -> Response:
     """Give all the tasks, the oldest first."""
-    tasks = await task.every(session, owner)
+    tasks = await task.every(session)
     if tasks is None:
-        found(await user.read(session, owner), _NO_ACCOUNT)
+        found(await user.read(session, session.owner), _NO_ACCOUNT)
     return json_response(tasks or task.NONE)
 
 
@@ -52,41 +51,35 @@ async def list_tasks(owner: Owner, session: SessionDep) -> Response:
         **problems(400, 401, 403, 404, 413, 503),
     },
 )
-async def create_task(
-    request: Request, new: TaskCreate, owner: Owner, session: SessionDep
-) -> Response:
+async def create_task(request: Request, new: TaskCreate, session: OwnSessionDep) -> Response:
     """Make a task."""
-    made = found(await task.create(session, owner, new.model_dump()), _NO_ACCOUNT)
+    made = found(await task.create(session, new.model_dump()), _NO_ACCOUNT)
     task_id, body = made
     location = f"{request.scope['raw_path'].decode()}/{task_id}"
     return json_response(body, status.HTTP_201_CREATED, {"Location": location})
 
 
 @router.get("/{task_id}", response_model=TaskPublic, responses=problems(401, 403, 404, 503))
-async def read_task(task_id: TaskId, owner: Owner, session: SessionDep) -> Response:
+async def read_task(task_id: TaskId, session: OwnSessionDep) -> Response:
     """Give one task."""
-    return json_response(found(await task.read(session, owner, task_id)))
+    return json_response(found(await task.read(session, task_id)))
 
 
 @router.put(
     "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 413, 503)
 )
-async def replace_task(
-    task_id: TaskId, new: TaskCreate, owner: Owner, session: SessionDep
-) -> Response:
+async def replace_task(task_id: TaskId, new: TaskCreate, session: OwnSessionDep) -> Response:
     """Set all that one says of a task; what the body leaves out goes back to its default."""
-    return json_response(found(await task.update(session, owner, task_id, new.model_dump())))
+    return json_response(found(await task.update(session, task_id, new.model_dump())))
 
 
 @router.patch(
     "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 413, 503)
 )
-async def update_task(
-    task_id: TaskId, changes: TaskUpdate, owner: Owner, session: SessionDep
-) -> Response:
+async def update_task(task_id: TaskId, changes: TaskUpdate, session: OwnSessionDep) -> Response:
     """Change the members that the body names and leave the rest."""
     named = changes.model_dump(exclude_unset=True)
-    return json_response(found(await task.update(session, owner, task_id, named)))
+    return json_response(found(await task.update(session, task_id, named)))
 
 
 @router.patch(
@@ -95,11 +88,11 @@ async def update_task(
     responses=problems(400, 401, 403, 404, 413, 503),
 )
 async def complete_task(
-    task_id: TaskId, owner: Owner, session: SessionDep, completion: TaskCompletion = _NOT_SENT
+    task_id: TaskId, session: OwnSessionDep, completion: TaskCompletion = _NOT_SENT
 ) -> Response:
     """Set whether a task is completed; without a body, turn it round."""
     completed = completion.completed if completion else None
-    return json_response(found(await task.complete(session, owner, task_id, completed=completed)))
+    return json_response(found(await task.complete(session, task_id, completed=completed)))
 
 
 @router.delete(
@@ -107,6 +100,6 @@ async def complete_task(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(401, 403, 404, 503),
 )
-async def delete_task(task_id: TaskId, owner: Owner, session: SessionDep) -> None:
+async def delete_task(task_id: TaskId, session: OwnSessionDep) -> None:
     """Delete a task."""
-    found(await task.remove(session, owner, task_id))
+    found(await task.remove(session, task_id))
