@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from functools import partial
-from typing import Literal
+from typing import Literal, override
 
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,7 +33,10 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {
-                "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+                "text": {
+                    "()": _TextFormatter,
+                    "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+                },
                 "json": {
                     "()": "pythonjsonlogger.json.JsonFormatter",
                     "fmt": "{asctime}{levelname}{name}{message}",
@@ -53,6 +56,21 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
             },
         }
     )
+
+
+class _TextFormatter(logging.Formatter):
+    """Writes the time as logging does, but works out each second once and not for each line."""
+
+    _second = 0
+    _text = ""
+
+    @override
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime(self.default_time_format, self.converter(second))
+        return f"{self._text},{int(record.msecs):03d}"
 
 
 class RequestLogMiddleware:

@@ -17,6 +17,7 @@ from tests.support.keyserver import KeyServer
 from tests.support.process import running_process
 from tests.support.service import Person
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
+from utils import logs
 
 Line = Callable[[str], logging.LogRecord]
 
@@ -198,3 +199,11 @@ def test_a_real_process_logs_each_request_once_and_nothing_secret(
         ("GET", "/api/{user_id}/tasks", 401, None),
         ("GET", "(none)", 404, None),
     ]
+
+
+def test_the_time_of_a_line_is_written_as_logging_writes_it() -> None:
+    quick, plain = logs._TextFormatter("%(asctime)s"), logging.Formatter("%(asctime)s")
+    record = logging.makeLogRecord({})
+    for seconds in (0, 0.001, 0.9999, 1, 3600.5, 3600.25, 1e9):
+        record.created, record.msecs = seconds, seconds % 1 * 1000
+        assert quick.format(record) == plain.format(record)
