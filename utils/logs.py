@@ -61,7 +61,7 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
 class _TextFormatter(logging.Formatter):
     """Writes the time as logging does, but works out each second once and not for each line."""
 
-    _second = 0
+    _second = -1
     _text = ""
 
     @override
