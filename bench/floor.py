@@ -26,26 +26,26 @@ async def read_readiness() -> None:
 
 
 @app.get("/api/{user_id}/tasks")
-async def list_tasks(user_id: str) -> Response:  # noqa: ARG001 - as in the service
+async def list_tasks(user_id: str) -> Response:
     """Give twenty tasks."""
     return Response(_LIST, media_type="application/json")
 
 
 @app.get("/api/{user_id}/tasks/{task_id}")
-async def read_task(user_id: str, task_id: str) -> Response:  # noqa: ARG001
+async def read_task(user_id: str, task_id: str) -> Response:
     """Give one task."""
     return Response(_ONE, media_type="application/json")
 
 
 @app.post("/api/{user_id}/tasks", status_code=201)
-async def create_task(user_id: str, request: Request) -> Response:  # noqa: ARG001
+async def create_task(user_id: str, request: Request) -> Response:
     """Take the body and give one task."""
     await request.body()
     return Response(_ONE, 201, media_type="application/json")
 
 
 @app.patch("/api/{user_id}/tasks/{task_id}")
-async def update_task(user_id: str, task_id: str, request: Request) -> Response:  # noqa: ARG001
+async def update_task(user_id: str, task_id: str, request: Request) -> Response:
     """Take the body and give one task."""
     await request.body()
     return Response(_ONE, media_type="application/json")

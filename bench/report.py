@@ -95,7 +95,7 @@ def _token_check(figures: Figures) -> Row:
         "under 5 % of a list request",
         f"{share:.1%} ({check['seconds'] * 1e6:.1f} of {check['list_cpu_seconds'] * 1e6:.0f} µs"
         " of processor time)",
-        share < 0.05,  # noqa: PLR2004 - the target
+        share < 0.05,
     )
 
 
@@ -117,7 +117,7 @@ def _round_trips(figures: Figures) -> Row:
         "latency with 25 ms added each way to the database",
         "under 1.15 round trips",
         ", ".join(f"{kind} {each:.2f}" for kind, each in round_trips.items()),
-        max(round_trips.values()) < 1.15,  # noqa: PLR2004
+        max(round_trips.values()) < 1.15,
     )
 
 
@@ -135,8 +135,8 @@ def _scale(figures: Figures) -> Row:
         title,
         target,
         ", ".join(f"{kind} {ratios[kind]:.2f} x" for kind in ("get", "list", "create", "patch"))
-        + ("" if many == 10_000_000 else f" ({many:,} against {few:,})"),  # noqa: PLR2004
-        max(ratios.values()) < 1.2,  # noqa: PLR2004
+        + ("" if many == 10_000_000 else f" ({many:,} against {few:,})"),
+        max(ratios.values()) < 1.2,
     )
 
 
@@ -148,20 +148,20 @@ def _storm(figures: Figures) -> Row:
         "under 3 x",
         f"{ratio:.2f} x ({storm['storm'] * 1000:.1f} against {storm['idle'] * 1000:.1f} ms, with"
         f" {storm['sign_ups_per_second']:.1f} sign-ups/s)",
-        ratio < 3,  # noqa: PLR2004
+        ratio < 3,
     )
 
 
 def _workers(figures: Figures) -> Row:
     one, two = (median(figures["workers"][name]) for name in ("one", "two"))
     cores = figures["machine"]["cores"]
-    room = cores > 3  # noqa: PLR2004 - two for the processes, and as many for what they talk to
+    room = cores > 3  # two for the processes, and as many for what they talk to
     return Row(
         "requests/s with two processes against one (two cores free)",
         "over 1.7 x where the load generator leaves room",
         f"{two / one:.2f} x ({two:,.0f} against {one:,.0f})"
         + ("" if room else f"; no room: wrk and PostgreSQL share the {cores} cores"),
-        two / one > 1.7 if room else None,  # noqa: PLR2004
+        two / one > 1.7 if room else None,
     )
 
 
@@ -175,7 +175,7 @@ def _memory(figures: Figures) -> Row:
         f" {figures['memory_users']:,} users",
         "under 150 MB, and flat",
         f"{last:.0f} MB ({growth:+.1%} in the second half)",
-        last < 150 and growth < 0.02,  # noqa: PLR2004
+        last < 150 and growth < 0.02,
     )
 
 

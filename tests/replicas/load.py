@@ -134,4 +134,4 @@ def load(
             each.result()
     rows = sum(each.check(database_url) for each in people)
     # For the figures: pytest -s.
-    print(f"{answers().total()} answers {dict(answers())}, {rows} rows")  # noqa: T201
+    print(f"{answers().total()} answers {dict(answers())}, {rows} rows")  # noqa: T201 - shown with -s
