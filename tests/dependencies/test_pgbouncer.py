@@ -1,7 +1,9 @@
 """Tests through a real PgBouncer in transaction mode, which is what Neon's pooled host is."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
+from dependencies.database import Database
 from dependencies.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
@@ -39,6 +42,19 @@ def client(pooled: str, key_server: KeyServer) -> Iterator[httpx.Client]:
 def test_it_refuses_what_neons_pooled_host_refuses(pooled: str) -> None:
     with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
         psycopg2.connect(pooled, options="-c statement_timeout=10s")
+
+
+def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_tls(
+    pooled: str,
+) -> None:
+    with closing(psycopg2.connect(pooled)) as connection:
+        assert connection.info.ssl_in_use
+
+    async def ask() -> object:
+        with closing(Database(pooled, 1)) as session:
+            return await session.first("SELECT length(%(text)s)", {"text": "x" * 5_000_000})
+
+    assert asyncio.run(ask()) == (5_000_000,)
 
 
 def test_several_processes_bring_the_schema_up_through_it(

@@ -1,11 +1,15 @@
-"""A real PgBouncer in transaction mode: what Neon's pooled host is."""
+"""A real PgBouncer in transaction mode, behind TLS: what Neon's pooled host is."""
 
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import make_url
 
 from tests.support.programs import await_port, free_port, need_package
@@ -21,6 +25,9 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 server_login_retry = 1
+client_tls_sslmode = require
+client_tls_key_file = {certificate}
+client_tls_cert_file = {certificate}
 """
 
 
@@ -40,7 +47,11 @@ def running_pgbouncer(
     }
     upstream = " ".join(f"{name}='{value}'" for name, value in members.items() if value)
     configuration = folder / "pgbouncer.ini"
-    configuration.write_text(_CONFIGURATION.format(upstream=upstream, port=port))
+    certificate = folder / "certificate.pem"
+    certificate.write_bytes(_certificate())
+    configuration.write_text(
+        _CONFIGURATION.format(upstream=upstream, port=port, certificate=certificate)
+    )
     # It will not be root; whoever runs PostgreSQL may use its socket.
     host = str(members["host"])
     user = Path(host).owner() if host.startswith("/") else "nobody"
@@ -48,7 +59,26 @@ def running_pgbouncer(
     with subprocess.Popen([*command, str(configuration)], stderr=subprocess.DEVNULL) as process:
         try:
             await_port(port)
-            pooled = url.set(host="127.0.0.1", port=port, query={"sslmode": "disable"})
+            pooled = url.set(host="127.0.0.1", port=port, query={"sslmode": "require"})
             yield pooled.render_as_string(hide_password=False), process
         finally:
             process.kill()
+
+
+def _certificate() -> bytes:
+    """Make a key, and a certificate that it has signed for itself."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, None)
+    )
+    encoded = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return encoded + certificate.public_bytes(Encoding.PEM)
