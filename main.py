@@ -33,6 +33,7 @@ from utils.problems import (
 )
 from utils.security import PasswordHasher
 from utils.tokens import TokenVerifier
+from utils.turns import TurnMiddleware
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         ],
         expose_headers=["ETag", "Link", "Location", "Retry-After", REQUEST_ID],
     )
+    app.add_middleware(TurnMiddleware, first=health.router.prefix)
     app.add_middleware(RequestLogMiddleware)
     for router in (tasks.router, auth.router, health.router, docs.router):
         # FastAPI looks for the route of each request twice in a router that is included.

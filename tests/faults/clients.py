@@ -57,10 +57,15 @@ def start(
     return process
 
 
-def results(process: subprocess.Popen[str]) -> list[Record]:
-    """Wait until clients have done, and give what they saw, in the order of the answers."""
+def await_end(process: subprocess.Popen[str]) -> str:
+    """Wait until clients have done; gives what they say, for `results` to read."""
     assert process.stdout is not None
-    records = [Record(*each) for each in json.load(process.stdout)]
+    return process.stdout.read()
+
+
+def results(said: str) -> list[Record]:
+    """Give what clients saw, in the order of the answers."""
+    records = [Record(*each) for each in json.loads(said)]
     return sorted(records, key=lambda record: record.answered_at)
 
 

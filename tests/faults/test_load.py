@@ -27,37 +27,19 @@ HUNG = 8, 20
 """From when to when the database hangs: for longer than a statement may take."""
 
 
-def run_delay(task: str) -> float:
-    """Give how many seconds a thread has been ready to run while the cores were others'.
-
-    Linux alone tells; anywhere else these seconds count as the service's own.
-    """
-    try:
-        return int(Path(f"/proc/{task}/schedstat").read_text().split()[1]) / 1e9
-    except FileNotFoundError:
-        return 0.0
-
-
 @contextmanager
 def probing(server: Server) -> Iterator[list[float]]:
-    """Ask for /health twenty times a second; gives the seconds that the service took each time.
-
-    That it, or who asks, had to wait for a core is the other processes' doing, and not counted.
-    """
+    """Ask for /health twenty times a second; gives the seconds that each answer took."""
     seconds: list[float] = []
     done = threading.Event()
-
-    def waited() -> float:
-        return run_delay(str(server.process.pid)) + run_delay("thread-self")
 
     def probe() -> None:
         with connect(server.url) as peer, peer.makefile("rb") as answers:
             while not done.wait(0.05):
-                waited_before, began = waited(), time.monotonic()
+                began = time.monotonic()
                 peer.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert read_answer(answers)[0] == 200
-                taken = time.monotonic() - began
-                seconds.append(taken - (waited() - waited_before))
+                seconds.append(time.monotonic() - began)
 
     thread = threading.Thread(target=probe)
     thread.start()
@@ -94,7 +76,9 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
             time.sleep(HUNG[1] - HUNG[0])
             own_postgres.go_on()
             over_at = time.monotonic()
-            records = clients.results(load)
+            said = clients.await_end(load)
+    # Not before: to read as much as that holds up the thread that asks for /health.
+    records = clients.results(said)
     assert {record.status for record in records} == {200, 201, 503}
     failed_at = [record.answered_at for record in records if record.status == 503]
     assert hung_at < failed_at[0]
@@ -102,10 +86,7 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
     made = [record for record in records if record.status == 201]
     assert any(over_at < record.asked_at < over_at + 5 for record in made)
     assert len(health) > SECONDS * 10
-    # One of the 600 may meet what a virtual machine's host does to it, which nothing here can tell.
-    *others_took, longest = sorted(health)
-    assert others_took[-1] < 0.1, others_took[-10:]
-    assert longest < 0.5
+    assert max(health) < 0.1, sorted(health)[-10:]
     titles = [title for (title,) in execute(url, "SELECT title FROM tasks WHERE title ~ '^client'")]
     assert len(titles) == len(set(titles))
     assert {record.name for record in made} <= set(titles)
