@@ -1,9 +1,9 @@
-"""Connections that are closed when a request's head is too slow or too long, and no sooner.
+"""Connections that end when a head is too slow or too long or an answer is not read, and no sooner.
 
-uvicorn has neither limit: its `httptools` protocol waits for a head for ever and keeps all of it,
-and `h11` only bounds its length. When the server is told to end, both close a connection that has
-just been answered under the client's next request. In production it is started with
-`--http utils.connections:BoundedProtocol`.
+uvicorn has none of these limits: its `httptools` protocol waits for a head for ever and keeps all
+of it, and `h11` only bounds its length; both wait for ever for an answer to be read. When the
+server is told to end, both close a connection that has just been answered under the client's next
+request. In production it is started with `--http utils.connections:BoundedProtocol`.
 """
 
 from asyncio import BaseTransport, TimerHandle
@@ -18,6 +18,8 @@ HEAD_SECONDS: Final = 10
 """How long a request line and its headers may take to arrive."""
 MAX_HEAD_SIZE: Final = 64 * 1024
 """How many bytes of them are kept, and one piece from the socket beyond."""
+UNREAD_SECONDS = 30
+"""How far apart the looks are between which a client has to take something of what waits for it."""
 LINGER_SECONDS: Final = 3
 """How long an idle connection is kept when the process is to end; a proxy keeps its own shorter."""
 
@@ -28,14 +30,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as uvicorn's
         super().__init__(*args, **kwargs)
         self._timer: TimerHandle | None = None
+        self._watch: TimerHandle | None = None
         self._head_size = 0
         self._is_in_body = False
         self._is_ending = False
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin to wait for the first head."""
+        """Begin to wait for the first head, and to watch that answers are read."""
         super().connection_made(transport)  # type: ignore[arg-type] # it is for TCP
         self._expect_head()
+        self._look_for_unread(0)
 
     def data_received(self, data: bytes) -> None:
         """Read on. What comes after an answer has to become a head in time as well.
@@ -116,6 +120,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting: there is nobody left."""
         self._stop_waiting()
+        if self._watch is not None:
+            self._watch.cancel()
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:
@@ -125,3 +131,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _look_for_unread(self, unread_before: int) -> None:
+        """Cut off who took nothing since the last look; to close would be to wait for them."""
+        unread = self.transport.get_write_buffer_size()
+        if unread and unread == unread_before:
+            self.transport.abort()
+        else:
+            self._watch = self.loop.call_later(UNREAD_SECONDS, self._look_for_unread, unread)

@@ -1,16 +1,23 @@
 """Passwords: judged, hashed and checked here and nowhere else."""
 
+import asyncio
 import functools
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 from passlib.context import CryptContext
 
+from utils.problems import UnavailableError
+
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_BYTES = 72
 """The longest password in bytes of UTF-8: bcrypt looks no further."""
+
+HASH_SECONDS = 10
+"""How long a request waits for its hash, those before it included."""
 
 UNUSABLE_HASH = "!"
 """Stands where an account has no password; no password matches it."""
@@ -31,22 +38,27 @@ class PasswordHasher:
         self._limiter = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
 
     async def hash(self, password: str) -> str:
-        """Hash a password in which `password_fault` finds none."""
-        return await to_thread.run_sync(self._context.hash, password, limiter=self._limiter)
+        """Hash a password in which `password_fault` finds none. Raises UnavailableError."""
+        return await self._run(self._context.hash, password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Tell whether the password belongs to the hash, with the same work whatever the answer.
 
         No hash, a hash that no password matches and a password that bcrypt would not take whole
-        cost one check too, so that the time of an answer tells nothing of the account.
+        cost one check too, so that the time of an answer tells nothing of the account. Raises
+        UnavailableError.
         """
         hopeless = password_hash in (None, UNUSABLE_HASH) or not _fits_bcrypt(password)
         if hopeless:
             password, password_hash = "", _NOBODYS_HASH
-        matches = await to_thread.run_sync(
-            self._context.verify, password, password_hash, limiter=self._limiter
-        )
-        return matches and not hopeless
+        return await self._run(self._context.verify, password, password_hash) and not hopeless
+
+    async def _run[T](self, work: Callable[..., T], *args: str | None) -> T:
+        try:
+            async with asyncio.timeout(HASH_SECONDS):
+                return await to_thread.run_sync(work, *args, limiter=self._limiter)
+        except TimeoutError:
+            raise UnavailableError("Too many passwords are waiting: try again shortly.") from None
 
 
 def normalise_password(password: str) -> str:

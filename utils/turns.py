@@ -6,14 +6,14 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 AT_ONCE: Final = 16
-"""How many requests begin in one pass of the event loop."""
+"""How many requests begin before the event loop looks for more."""
 
 
 class TurnMiddleware:
     """Let the event loop look for new requests between the beginnings of many others.
 
     asyncio would begin all that have arrived before it looks again, and what must be quick, though
-    the process is busy, would wait for all of them: requests for the path `first` wait for none.
+    the process is busy, would wait for all of them: requests for the path `first` wait for no turn.
     """
 
     def __init__(self, app: ASGIApp, first: str) -> None:
@@ -23,7 +23,13 @@ class TurnMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, in its turn; the next pass of the event loop has its place free."""
-        if scope["type"] == "http" and scope["path"] != self._first:
+        if scope["type"] == "http" and _path(scope) != self._first:
             await self._places.acquire()
             asyncio.get_running_loop().call_soon(self._places.release)
         await self.app(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    """Give the path as routes have it: behind a proxy that has a part of it, it is longer."""
+    path: str = scope["path"]
+    return path.removeprefix(scope["root_path"])

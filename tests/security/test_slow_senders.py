@@ -1,4 +1,4 @@
-"""Slow and endless senders, against the service as it runs in production: none holds a connection.
+"""Senders that are slow or endless, and who does not read: none of them holds a connection.
 
 uvicorn's own protocols hold each of these connections for ever (both), and keep 100 MB of a header
 (httptools, which then is busy for most of a minute).
@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPResponse
 from io import BufferedReader
 
@@ -18,8 +19,10 @@ import pytest
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.process import production_options, running_process, variables
-from tests.support.service import ORIGIN, Person
+from tests.support.service import ORIGIN, Person, make_settings, running_service
 from tests.support.tokens import SigningKey
+from tests.support.wire import request
+from utils import connections
 from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
 from utils.problems import BODY_SECONDS
 
@@ -212,6 +215,44 @@ def test_what_is_no_http_is_refused_as_everything_else_is(
     assert refused.headers["Cache-Control"] == "no-store"
     assert refused.headers["Connection"] == "close"
     assert "Server" not in refused.headers
+
+
+@pytest.fixture
+def impatient(
+    database_url: str, key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    """Run the service with production's protocol, which waits two seconds for a reader."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 2)
+    settings = make_settings(database_url, key_server.url)
+    with running_service(settings, http=connections.BoundedProtocol) as client:
+        yield client
+
+
+@pytest.mark.parametrize("reading", [True, False], ids=["slowly", "not"])
+def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
+    impatient: httpx.Client, key: SigningKey, *, reading: bool
+) -> None:
+    alice = Person(impatient, key)
+    for _ in range(60):
+        alice.create(description="y" * 9_000)
+    size = len(alice.tasks("GET").content)
+    answers = 20
+    received = 0
+    with socket.socket() as peer:
+        # So little room that most of what is answered waits in the service.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect((impatient.base_url.host, impatient.base_url.port or 80))
+        peer.settimeout(20)
+        peer.sendall(request(alice.id, alice.token, "GET") * answers)
+        if not reading:
+            time.sleep(2 * 2 + 1)
+        with suppress(ConnectionResetError):
+            while part := peer.recv(262_144):
+                received += len(part)
+                time.sleep(len(part) / 2_000_000 if reading else 0)
+                if received > answers * size:
+                    break
+    assert (received > answers * size) is reading
 
 
 def refusal(production: httpx.Client, sent: bytes) -> httpx.Response:

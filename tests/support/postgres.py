@@ -48,13 +48,12 @@ class OwnPostgres:
 
     def crash(self) -> None:
         """Kill one backend with -9: PostgreSQL ends all others, and reads its journal again."""
-        processes = {each.pid: each for each in self._processes()[1:]}
         (pid,) = execute(
             self.url,
             "SELECT pid FROM pg_stat_activity"
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1",
         )[0]
-        processes[pid].kill()
+        psutil.Process(pid).kill()
 
     def kill(self) -> None:
         """Kill the postmaster with -9, and start another one once its backends have noticed."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +12,9 @@ import pytest
 from passlib.context import CryptContext
 from passlib.hash import bcrypt
 
+from tests.support.problems import assert_problem
 from tests.support.service import Person
+from utils import security
 from utils.security import (
     UNUSABLE_HASH,
     PasswordHasher,
@@ -69,6 +71,36 @@ def test_sign_ups_neither_block_other_requests_nor_take_more_threads_than_there_
             held.go.set()
         assert list(answers) == [201] * many
     assert 1 <= held.most <= (os.cpu_count() or 1)
+
+
+def test_who_waits_too_long_for_a_hash_is_told_so_and_has_no_account(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldHashes(monkeypatch)
+    waiting = (os.cpu_count() or 1) + 3
+    bodies = [
+        {"email": f"{uuid4().hex}@example.com", "password": "a long enough one"}
+        for _ in range(waiting)
+    ]
+
+    def sign_up(body: dict[str, str]) -> httpx.Response:
+        return client.post("/api/auth/signup", json=body)
+
+    monkeypatch.setattr(security, "HASH_SECONDS", 0.3)
+    with ThreadPoolExecutor(waiting) as threads:
+        answers = [threads.submit(sign_up, body) for body in bodies]
+        try:
+            done, running = wait(answers, 5)
+            # Those that are being hashed are answered when that is over, no others.
+            assert len(running) < (os.cpu_count() or 2)
+        finally:
+            held.go.set()
+        assert len(done) + len(running) == waiting
+        for answer in answers:
+            assert_problem(answer.result(), 503)
+            assert int(answer.result().headers["retry-after"]) > 0
+    monkeypatch.setattr(security, "HASH_SECONDS", 10)
+    assert [sign_up(body).status_code for body in bodies[:2]] == [201, 201]
 
 
 def test_the_event_loop_goes_on_while_bcrypt_works() -> None:
