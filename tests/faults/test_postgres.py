@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -196,13 +197,15 @@ def test_a_pool_that_is_used_up_is_503_and_who_has_a_connection_keeps_it(
         assert bob.tasks("GET").json() == []
 
 
+@pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
 def test_writes_whose_acknowledgement_is_lost_are_503_and_made_once(
-    database_url: str, key_server: KeyServer, key: SigningKey
+    tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey, *, pooled: bool
 ) -> None:
-    with (
-        running_proxy(database_url) as proxy,
-        running_service(make_settings(proxy.url, key_server.url)) as client,
-    ):
+    with running_proxy(database_url) as proxy, ExitStack() as stack:
+        url = proxy.url
+        if pooled:
+            url, _ = stack.enter_context(running_pgbouncer(url, tmp_path))
+        client = stack.enter_context(running_service(make_settings(url, key_server.url)))
         alice = Person(client, key)
         with running_burst(alice) as burst:
             burst.await_answer(201)
