@@ -125,7 +125,7 @@ def _measure(bench: Bench, postgres: str, *, quick: bool) -> Figures:
         },
     }
     with all_at_once(to_compare) as servers:
-        # First: what writes leave PostgreSQL to tidy up makes some requests of an idle service slow.
+        # First: what writes leave PostgreSQL to tidy up makes some requests slow by itself.
         figures |= measure_storm(bench, database, servers["service"])
         figures |= measure_requests(bench, database, servers)
         figures |= measure_statements(bench, database, servers["service"])
