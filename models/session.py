@@ -20,4 +20,4 @@ def prepared(statement: sa.Executable) -> str:
     SQLAlchemy's own sessions look it up again for each request, and wrap what comes back: that
     takes longer than all that is left.
     """
-    return str(statement.compile(dialect=psycopg2.dialect()))  # type: ignore[attr-defined, no-untyped-call]
+    return str(statement.compile(dialect=psycopg2.dialect()))  # type: ignore[attr-defined, no-untyped-call] # SQLAlchemy types neither

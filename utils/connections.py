@@ -18,7 +18,7 @@ HEAD_SECONDS: Final = 10
 """How long a request line and its headers may take to arrive."""
 MAX_HEAD_SIZE: Final = 64 * 1024
 """How many bytes of them are kept, and one piece from the socket beyond."""
-UNREAD_SECONDS = 30
+UNREAD_SECONDS: Final = 30
 """How far apart the looks are between which a client has to take something of what waits for it."""
 LINGER_SECONDS: Final = 3
 """How long an idle connection is kept when the process is to end; a proxy keeps its own shorter."""
@@ -30,7 +30,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as uvicorn's
         super().__init__(*args, **kwargs)
         self._timer: TimerHandle | None = None
-        self._watch: TimerHandle | None = None
+        self._watch: TimerHandle
         self._head_size = 0
         self._is_in_body = False
         self._is_ending = False
@@ -120,8 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting: there is nobody left."""
         self._stop_waiting()
-        if self._watch is not None:
-            self._watch.cancel()
+        self._watch.cancel()
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:

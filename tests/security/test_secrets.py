@@ -46,7 +46,7 @@ def use(
         return told.keep("password", f"{text}{uuid4().hex}")
 
     def send(method: str, path: str, **options: object) -> httpx.Response:
-        answer = client.request(method, path, **options)  # type: ignore[arg-type]
+        answer = client.request(method, path, **options)  # type: ignore[arg-type] # as httpx takes them
         told.answers.append(answer)
         return answer
 

@@ -248,7 +248,7 @@ def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
         peer.settimeout(20)
         peer.sendall(request(alice.id, alice.token, "GET") * answers)
         if not reading:
-            time.sleep(2 * 2 + 1)
+            time.sleep(2 * connections.UNREAD_SECONDS + 1)
         with suppress(ConnectionResetError):
             while part := peer.recv(262_144):
                 received += len(part)

@@ -6,6 +6,8 @@ from io import BufferedReader
 
 import httpx
 
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
 
 def request(user: object, token: str, method: str, path: object = "", body: object = None) -> bytes:
     """Spell a request about a user's tasks; `user` is an id or the token's `sub`."""

@@ -13,9 +13,8 @@ import pytest
 from tests.support.keyserver import KeyServer
 from tests.support.process import variables
 from tests.support.replicas import Replica, replicas
+from tests.support.wire import HEALTH
 from utils.connections import HEAD_SECONDS, LINGER_SECONDS
-
-HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture

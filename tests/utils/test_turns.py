@@ -8,11 +8,10 @@ import pytest
 
 from tests.support.keyserver import KeyServer
 from tests.support.process import production_options, running_server, variables
-from tests.support.wire import connect, read_answer, request
+from tests.support.wire import HEALTH, connect, read_answer, request
 
 REQUESTS = 200
 UNKNOWN = request(1, "no-token", "GET")
-HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("options", [(), ("--root-path", "/v1")], ids=["at the root", "below it"])
