@@ -24,7 +24,7 @@ def _require_storable(value: str) -> str:
 
 
 Storable = AfterValidator(_require_storable)
-"""For text: PostgreSQL can store it. Stands behind the limits of length, which are checked first."""
+"""For text that PostgreSQL can store; behind the limits of length, which are checked first."""
 
 
 class Body(BaseModel):
