@@ -106,11 +106,5 @@ def draw_chart(speeds: dict[str, Speeds], file: Path) -> None:
         axes.margins(x=0.12)
         axes.invert_yaxis()
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, -0.15), ncols=3)
-        title = "; ".join(
-            f"{LABELS[name]}: " + ", ".join(f"{kind} {values[kind]:,.0f}" for kind in KINDS)
-            for name, values in speeds.items()
-        )
-        figure.savefig(
-            file, format="svg", transparent=True, metadata={"Title": title, "Date": None}
-        )
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     file.write_text(file.read_text().replace("</style>", f"{DARK}</style>", 1))

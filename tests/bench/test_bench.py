@@ -22,19 +22,18 @@ SPEEDS = {
 
 
 @pytest.mark.slow
-def test_a_short_run_measures_every_row(tmp_path: Path) -> None:
+def test_a_short_run_measures_every_row_but_the_large_table(tmp_path: Path) -> None:
     need_package("wrk")
-    for options, rows in ((), 12), (("--scale",), 13):
-        run = subprocess.run(
-            (sys.executable, "-m", "bench", "--quick", "--results", str(tmp_path), *options),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        figures = json.loads((tmp_path / "figures.json").read_text())
-        assert len(figures["rows"]) == rows
-        assert (tmp_path / "table.md").read_text() in run.stdout
+    run = subprocess.run(
+        (sys.executable, "-m", "bench", "--quick", "--results", str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "table.md").read_text() in run.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert len(figures["rows"]) == 12
     # Counts do not depend on how busy the machine is.
     assert figures["rows"]["statements for each task endpoint"]["met"]
     ET.parse(tmp_path / "chart.svg")  # noqa: S314 - our own
