@@ -1,6 +1,7 @@
 """A uvicorn server in a thread of this process."""
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,7 @@ from fastapi import FastAPI
 
 @contextmanager
 def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
-    """Serve `app` on a listening socket until the block ends.
-
-    Raises RuntimeError when the application does not start; its log says why.
-    """
+    """Serve `app` on a listening socket until the block ends; exit if it does not start."""
     config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, args=([listener],))
@@ -23,7 +21,7 @@ def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     try:
         while not server.started:
             if not thread.is_alive():
-                raise RuntimeError("the application did not start")
+                sys.exit("The application did not start: the log above says why.")
             time.sleep(0.01)
         yield
     finally:
