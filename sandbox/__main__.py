@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from core.logs import configure_logging
 from core.settings import Settings
 from main import create_app
 from sandbox.issuer import Issuer
 from sandbox.postgres import STOP_SIGNALS, running_postgres
 from sandbox.server import serving
-from core.logs import configure_logging
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
 
