@@ -51,6 +51,8 @@ export function AccountPanel({ backend, name, email }: Props) {
         <h2>Delete the account</h2>
         <p>This deletes you and all your tasks at once and for good.</p>
         <form onSubmit={remove} noValidate>
+          {/* For password managers. */}
+          <input hidden readOnly autoComplete="username" value={email} />
           <Field
             label="Your password"
             name="password"

@@ -118,6 +118,8 @@ export function TaskItem({ api, task, attempt, replace }: Props) {
   );
 }
 
+const reveal = (element: HTMLElement | null) => element?.scrollIntoView({ block: "nearest" });
+
 type EditFormProps = {
   version: Version;
   attempt: (action: () => Promise<void>) => Promise<void>;
@@ -172,13 +174,13 @@ function EditForm({ version, attempt, newest, save, useNewer, cancel }: EditForm
         multiline
         label="Description"
         name="description"
-        rows={3}
+        rows={2}
         defaultValue={version.task.description ?? ""}
         error={refusal?.field("description")}
       />
       <div role="alert">
         {newer && (
-          <div className="conflict">
+          <div className="conflict" ref={reveal}>
             <p>
               <strong>This task was changed elsewhere while you edited it.</strong> It is now:
             </p>

@@ -26,7 +26,6 @@ export function TaskList({ backend, ...initial }: Props) {
   const newTaskKey = useRef<string>(undefined);
   const loading = useRef<AbortController>(undefined);
   const add = useRef<HTMLFormElement>(null);
-  const list = useRef<HTMLUListElement>(null);
 
   const isShown = (task: Task) =>
     filters.status === "all" || task.completed === (filters.status === "completed");
@@ -101,8 +100,10 @@ export function TaskList({ backend, ...initial }: Props) {
     setNews(done);
     setAlert("");
     if (task && isShown(task)) {
-      const tasks_ = (page: Page) => page.tasks.map((each) => (each.id === id ? task : each));
-      setPage((page) => ({ ...page, tasks: tasks_(page) }));
+      setPage((page) => ({
+        ...page,
+        tasks: page.tasks.map((each) => (each.id === id ? task : each)),
+      }));
       return;
     }
     // The focus goes to the task that takes its place, or back to where tasks are added.
@@ -143,8 +144,11 @@ export function TaskList({ backend, ...initial }: Props) {
           placeholder="What needs doing?"
           autoComplete="off"
           error={titleError}
-          // A different task needs a different key.
-          onChange={() => (newTaskKey.current = undefined)}
+          onChange={() => {
+            // A different task needs a different key.
+            newTaskKey.current = undefined;
+            setTitleError(undefined);
+          }}
         />
         <button className="primary">Add</button>
       </form>
@@ -190,7 +194,7 @@ export function TaskList({ backend, ...initial }: Props) {
       </p>
 
       {tasks.length > 0 && (
-        <ul className="card tasks" ref={list} aria-label="Tasks" aria-busy={busy}>
+        <ul className="card tasks" aria-label="Tasks" aria-busy={busy}>
           {tasks.map((task) => (
             <TaskItem key={task.id} api={api} task={task} attempt={attempt} replace={replace} />
           ))}

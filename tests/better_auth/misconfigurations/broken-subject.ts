@@ -2,7 +2,7 @@
 // The visitor's name says which of them it is.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "../lib/database.ts";
+import { database } from "./database.ts";
 
 type User = Record<string, any>;
 
@@ -20,7 +20,6 @@ export const auth = betterAuth({
   plugins: [
     jwt({
       jwt: {
-        audience: "todo-backend",
         getSubject: ({ user }) => subjects[user.name]!(user),
       },
     }),

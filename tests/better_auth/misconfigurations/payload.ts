@@ -1,7 +1,7 @@
 // Users who may write a field that is called as a claim, and three ways to make the payload.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "../lib/database.ts";
+import { database } from "./database.ts";
 
 const payloads = {
   default: undefined,
@@ -24,7 +24,6 @@ export const auth = betterAuth({
   plugins: [
     jwt({
       jwt: {
-        audience: "todo-backend",
         definePayload: payloads[process.env.PAYLOAD as keyof typeof payloads],
       },
     }),

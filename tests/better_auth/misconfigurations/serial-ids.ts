@@ -1,7 +1,7 @@
 // Better Auth numbers its users, as the backend does, and its keys.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "../lib/database.ts";
+import { database } from "./database.ts";
 
 export const auth = betterAuth({
   database,
@@ -10,7 +10,6 @@ export const auth = betterAuth({
   plugins: [
     jwt({
       jwt: {
-        audience: "todo-backend",
         ...(process.env.EMAIL_AS_SUBJECT && { getSubject: ({ user }) => user.email }),
       },
     }),
