@@ -19,7 +19,7 @@ import psycopg2
 import uvicorn
 from sqlalchemy import make_url
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from sandbox.issuer import Issuer, issuer_app
 
 ROOT: Final = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ CONNECTIONS: Final = 16
 UVICORN: Final = (
     sys.executable,
     *("-m", "uvicorn", "--no-server-header", "--no-access-log"),
-    *("--http", "utils.connections:BoundedProtocol"),
+    *("--http", "core.http_protocol:LimitedHttpProtocol"),
 )
 """What the README runs the service with in production, and every other server here too."""
 START_SECONDS: Final = 120

@@ -1,240 +1,33 @@
-"""How often one address may try to sign up or log in, and an account's log-in may fail."""
+"""Limits on the attempts of a client address."""
 
-import asyncio
-import hashlib
-import logging
-import time
-from bisect import bisect_left
-from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address, IPv6Network, ip_address
-from math import ceil
-from typing import Annotated, Final, Protocol, override
+from typing import Annotated
 
-import limits
 from fastapi import Depends, Request
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
-from limits.util import WindowStats
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from utils.problems import TooManyRequestsError
-
-IN_MEMORY: Final = "memory://"
-FAILED_LOGINS: Final = limits.parse("10 per 10 minutes")
-"""How many log-ins may fail for one e-mail address."""
-KEPT_IN_MEMORY: Final = 50_000
-"""How many addresses, and how many accounts, are counted in memory: those that tried last."""
-REDIS_SECONDS: Final = 0.5
-"""How long a request waits for Redis, before it is counted in memory."""
-RETRY_SECONDS: Final = 2
-"""How long Redis is left alone once it could not be reached."""
-
-logger = logging.getLogger(__name__)
+from core.rate_limit import RateLimiter
+from dependencies.settings import SettingsDep
 
 
-class Limiter(Protocol):
-    """Counts attempts by kind and name, in a window that moves with time."""
-
-    async def hit(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        """Count an attempt; False, and nothing counted, when there were enough of them."""
-
-    async def test(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        """Tell whether there may be another attempt."""
-
-    async def get_window_stats(
-        self, limit: limits.RateLimitItem, kind: str, name: str, /
-    ) -> WindowStats:
-        """Tell how many attempts are left, and when the oldest that counts ceases to."""
+async def get_rate_limiter(request: Request) -> RateLimiter:
+    """Return the application's rate limiter."""
+    limiter: RateLimiter = request.app.state.rate_limiter
+    return limiter
 
 
-class MemoryLimiter(Limiter):
-    """Counts attempts in this process, at a cost that does not grow with who else tries.
-
-    limits' own memory looks through all that it holds after each attempt. Here an attempt drops
-    the two that are over for longest, or else the oldest where there are `KEPT_IN_MEMORY` of its
-    kind. Each kind has room of its own: many addresses do not make an account forgotten.
-    """
-
-    def __init__(self) -> None:
-        # The times of the attempts by kind and name; who tried last comes last. (A plain dict
-        # takes ever longer to find its first key when those before it were deleted.)
-        self._kinds: defaultdict[str, OrderedDict[str, list[float]]] = defaultdict(OrderedDict)
-
-    @override
-    async def hit(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        attempts = self._window(limit, kind, name)
-        if len(attempts) >= limit.amount:
-            return False
-        now = time.monotonic()
-        attempts.append(now)
-        kept = self._kinds[kind]
-        kept[name] = attempts
-        kept.move_to_end(name)
-        # One may have come, so that two see to it that all that are over go.
-        for _ in range(2):
-            oldest = next(iter(kept.values()))
-            if len(kept) > KEPT_IN_MEMORY or not oldest or oldest[-1] < now - limit.get_expiry():
-                kept.popitem(last=False)
-        return True
-
-    @override
-    async def test(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        return len(self._window(limit, kind, name)) < limit.amount
-
-    @override
-    async def get_window_stats(
-        self, limit: limits.RateLimitItem, kind: str, name: str, /
-    ) -> WindowStats:
-        attempts = self._window(limit, kind, name)
-        age = time.monotonic() - attempts[0] if attempts else limit.get_expiry()
-        return WindowStats(time.time() + limit.get_expiry() - age, limit.amount - len(attempts))
-
-    def _window(self, limit: limits.RateLimitItem, kind: str, name: str) -> list[float]:
-        """Give the times of the attempts that count, oldest first, without those that are over."""
-        attempts = self._kinds[kind].get(name, [])
-        del attempts[: bisect_left(attempts, time.monotonic() - limit.get_expiry())]
-        return attempts
+async def get_client_address(request: Request) -> str:
+    """Return the address that the request came from, as the proxy names it."""
+    return request.client.host if request.client else ""
 
 
-class Counts:
-    """Where attempts are counted: in this process, or in Redis for as long as it can be reached.
-
-    While it cannot, attempts are counted in memory, and every `RETRY_SECONDS` one of them asks
-    Redis again. The log has a line when that begins and one when it ends.
-    """
-
-    def __init__(self, storage_url: str) -> None:
-        self._memory = MemoryLimiter()
-        self._retry_at: float | None = None
-        self._pool: BlockingConnectionPool | None = None
-        if storage_url != IN_MEMORY:
-            self._pool = BlockingConnectionPool.from_url(
-                storage_url, max_connections=20, retry=Retry(NoBackoff(), 0)
-            )
-            storage = RedisStorage(
-                "redis://",  # the pool knows where
-                implementation="redispy",
-                key_prefix="todo-backend",
-                connection_pool=self._pool,  # type: ignore[arg-type] # limits documents that it may
-            )
-            self._redis = MovingWindowRateLimiter(storage)
-
-    async def ask[T](self, question: Callable[[Limiter], Awaitable[T]]) -> T:
-        """Ask Redis, or memory where there is none or none that answers in time."""
-        now = time.monotonic()
-        if self._pool and (self._retry_at is None or now >= self._retry_at):
-            if self._retry_at is not None:
-                # One request finds out; the others do not wait for it.
-                self._retry_at = now + RETRY_SECONDS
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    answer = await question(self._redis)
-            except (RedisError, OSError) as error:
-                if self._retry_at is None:
-                    # Its own words could quote the address, with the password in it.
-                    logger.warning(
-                        "Redis cannot be used (%s): attempts are counted in this process alone"
-                        " until it can",
-                        type(error).__name__,
-                    )
-                self._retry_at = time.monotonic() + RETRY_SECONDS
-            else:
-                if self._retry_at is not None:
-                    logger.info("Redis can be used again: attempts are counted there")
-                    self._retry_at = None
-                return answer
-        return await question(self._memory)
-
-    async def aclose(self) -> None:
-        """Close the connections to Redis."""
-        if self._pool:
-            await self._pool.aclose()
+RateLimiterDep = Annotated[RateLimiter, Depends(get_rate_limiter)]
+ClientAddressDep = Annotated[str, Depends(get_client_address)]
 
 
-class RateLimit:
-    """A limit a client address, such as `60/minute`, and one of an account's failed log-ins.
-
-    Accounts are named by a digest of their e-mail address, so that Redis holds no addresses.
-    """
-
-    def __init__(self, limit: str, storage_url: str) -> None:
-        self._limit = limits.parse(limit)
-        self._counts = Counts(storage_url)
-
-    async def spend(self, address: str) -> None:
-        """Count one attempt; raises TooManyRequestsError when there were enough of them."""
-        await self._spend(self._limit, "address", _network(address))
-
-    async def check_account(self, email: str) -> None:
-        """Raise TooManyRequestsError when enough log-ins failed for this e-mail address."""
-
-        async def full_until(limiter: Limiter) -> float | None:
-            if await limiter.test(FAILED_LOGINS, "account", account):
-                return None
-            return (await limiter.get_window_stats(FAILED_LOGINS, "account", account)).reset_time
-
-        account = _digest(email)
-        _refuse(await self._counts.ask(full_until))
-
-    async def note_failure(self, email: str) -> None:
-        """Count one failed log-in; raises TooManyRequestsError when there were enough before it."""
-        await self._spend(FAILED_LOGINS, "account", _digest(email))
-
-    async def _spend(self, limit: limits.RateLimitItem, kind: str, name: str) -> None:
-        async def full_until(limiter: Limiter) -> float | None:
-            if await limiter.hit(limit, kind, name):
-                return None
-            return (await limiter.get_window_stats(limit, kind, name)).reset_time
-
-        _refuse(await self._counts.ask(full_until))
-
-    async def aclose(self) -> None:
-        """Close the connections to Redis."""
-        await self._counts.aclose()
-
-
-def _refuse(full_until: float | None) -> None:
-    if full_until is not None:
-        raise TooManyRequestsError(
-            "Too many attempts: try again later.",
-            retry_after=max(1, ceil(full_until - time.time())),
-        )
-
-
-def _digest(email: str) -> str:
-    return hashlib.sha256(email.encode()).hexdigest()
-
-
-def _network(address: str) -> str:
-    """Give the address, or its /64 for IPv6, of which one client has them all.
-
-    `::ffff:192.0.2.1` is IPv4, as a socket for both kinds of addresses spells it.
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
-    return address
-
-
-async def get_rate_limit(request: Request) -> RateLimit:
-    """Give the application's rate limit."""
-    rate_limit: RateLimit = request.app.state.rate_limit
-    return rate_limit
-
-
-RateLimitDep = Annotated[RateLimit, Depends(get_rate_limit)]
-
-
-async def limit_attempts(request: Request, rate_limit: RateLimitDep) -> None:
-    """Refuse the request when its client has made too many of its kind."""
-    await rate_limit.spend(request.client.host if request.client else "")
+async def limit_attempts(
+    address: ClientAddressDep, limiter: RateLimiterDep, settings: SettingsDep
+) -> None:
+    """Raise TooManyRequestsError when the client address has made too many attempts."""
+    await limiter.hit(settings.auth_rate_limit, address)
 
 
 RateLimited = Depends(limit_attempts)

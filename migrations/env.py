@@ -1,5 +1,6 @@
 """Runs the revisions: for `alembic`, and for the service when it starts."""
 
+import logging
 import os
 
 import sqlalchemy as sa
@@ -7,8 +8,10 @@ from alembic import context
 from dotenv import dotenv_values
 from sqlmodel import SQLModel
 
-from dependencies.migrations import make_engine
+from core.migrations import make_engine
 from models import task, user  # noqa: F401 - their tables are what the revisions are compared with
+
+logger = logging.getLogger("migrations")
 
 # Any number will do, as long as it is the same for every process that migrates this database.
 _LOCK = 0x746F646F
@@ -31,7 +34,9 @@ def _migrate(engine: sa.Engine) -> None:
             connection=connection, target_metadata=SQLModel.metadata, transactional_ddl=True
         )
         with context.begin_transaction():
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))):
+                logger.warning("waiting for another process that migrates this database")
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             context.run_migrations()
 
 

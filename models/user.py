@@ -1,30 +1,34 @@
-"""The table of accounts, and its statements."""
+"""The accounts, the marks of deleted ones, and their statements."""
 
-from collections.abc import Mapping
-from datetime import datetime
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
-from psycopg2.errors import UniqueViolation
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Field, SQLModel
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, SQLModel, col, delete, select, update
 
-from models.session import Session, prepared
+from core.database import Session, repeat_once
 
-MAX_ID = 2**63 - 1
+MAX_ID: Final = 2**63 - 1
 """The largest id that the columns hold (bigint)."""
 
-NOBODY = 0
+NOBODY: Final = 0
 """An id that no account has."""
+
+MARK_DAYS: Final = 30
+"""How long a deleted account leaves a mark: far longer than any token lives."""
 
 
 class User(SQLModel, table=True):
-    """One account. `auth_subject` is Better Auth's own id for it, once it is linked."""
+    """One account. `auth_subject` is Better Auth's own id of the user, once it is linked."""
 
     __tablename__ = "users"
 
     id: int = Field(sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True))
     email: str = Field(sa_column=sa.Column(sa.Text, nullable=False, unique=True))
-    password_hash: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
+    password_hash: str = Field(sa_column=sa.Column(sa.Text, nullable=False), exclude=True)
     auth_subject: str | None = Field(sa_column=sa.Column(sa.Text, unique=True))
     created_at: datetime = Field(
         sa_column=sa.Column(
@@ -33,67 +37,122 @@ class User(SQLModel, table=True):
     )
 
 
-_TABLE = SQLModel.metadata.tables["users"]
-_USERS = _TABLE.c
+class DeletedSubject(SQLModel, table=True):
+    """The mark that a deleted account leaves: a digest of its subject, and when it was deleted."""
 
-_CREATE = prepared(
-    insert(_TABLE)
-    .values(
-        email=sa.bindparam("email"),
-        password_hash=sa.bindparam("password_hash"),
-        auth_subject=sa.bindparam("auth_subject"),
+    __tablename__ = "deleted_subjects"
+
+    digest: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
+    deleted_at: datetime = Field(
+        sa_column=sa.Column(
+            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        )
     )
-    .on_conflict_do_nothing()
-    .returning(*_USERS)
-)
-_READ = prepared(sa.select(_TABLE).where(_USERS.id == sa.bindparam("id")))
-_BY_EMAIL = prepared(sa.select(_TABLE).where(_USERS.email == sa.bindparam("email")))
-_BY_SUBJECT = prepared(sa.select(_TABLE).where(_USERS.auth_subject == sa.bindparam("subject")))
-_LINK = prepared(
-    sa.update(_TABLE)
-    .where(_USERS.email == sa.bindparam("its_email"), _USERS.auth_subject.is_(None))
-    .values(auth_subject=sa.bindparam("subject"))
-    .returning(*_USERS)
-)
 
 
-async def create(
-    session: Session, email: str, password_hash: str, auth_subject: str | None = None
+@repeat_once
+async def get_user(session: Session, user_id: int) -> User | None:
+    """Return the account with this id."""
+    async with session.begin():
+        return (await session.exec(select(User).where(User.id == user_id))).one_or_none()
+
+
+@repeat_once
+async def get_user_by_email(session: Session, email: str) -> User | None:
+    """Return the account with this (lower-case) e-mail address."""
+    async with session.begin():
+        return (await session.exec(select(User).where(User.email == email))).one_or_none()
+
+
+@repeat_once
+async def get_user_by_subject(session: Session, subject: str) -> User | None:
+    """Return the account that is linked to this subject."""
+    async with session.begin():
+        return (await session.exec(select(User).where(User.auth_subject == subject))).one_or_none()
+
+
+async def create_user(session: Session, email: str, password_hash: str) -> User | None:
+    """Create an account; None when the e-mail address has one already."""
+    async with session.begin():
+        return await _insert(session, email=email, password_hash=password_hash)
+
+
+async def create_linked_user(
+    session: Session, email: str, password_hash: str, subject: str, *, issued_at: float | None
 ) -> User | None:
-    """Make an account; None when the e-mail address or the subject has one already."""
-    return await _one(
-        session,
-        _CREATE,
-        {"email": email, "password_hash": password_hash, "auth_subject": auth_subject},
-    )
+    """Create an account for the subject of a token; None when it or the address has one already.
 
-
-async def read(session: Session, user_id: int) -> User | None:
-    """Give the account with this id."""
-    return await _one(session, _READ, {"id": user_id})
-
-
-async def by_email(session: Session, email: str) -> User | None:
-    """Give the account with this (lower-case) e-mail address."""
-    return await _one(session, _BY_EMAIL, {"email": email})
-
-
-async def by_subject(session: Session, subject: str) -> User | None:
-    """Give the account that is linked to this subject."""
-    return await _one(session, _BY_SUBJECT, {"subject": subject})
-
-
-async def link(session: Session, email: str, subject: str) -> User | None:
-    """Link the account with this e-mail address to a subject.
-
-    None when there is no such account, or it is linked, or the subject is another's.
+    Raises DeletedAccountError when an account of that subject was deleted and the token is older:
+    `issued_at`, its `iat`, is missing or not later than the second of the deletion. That is asked
+    after the insert, in the same transaction: the insert waits for a deletion that is under way,
+    and the statement after it sees its mark.
     """
+    async with session.begin():
+        user = await _insert(
+            session, email=email, password_hash=password_hash, auth_subject=subject
+        )
+        await _check_mark(session, subject, issued_at)
+        return user
+
+
+class DeletedAccountError(Exception):
+    """The token's account was deleted after the token was issued."""
+
+
+async def link_user(
+    session: Session, email: str, subject: str, *, issued_at: float | None
+) -> User | None:
+    """Link the account with this e-mail address to the subject of a token.
+
+    None when there is no such account, or it is linked, or the subject is another's. Raises
+    DeletedAccountError as `create_linked_user` does.
+    """
+    statement = (
+        update(User)
+        .where(col(User.email) == email, col(User.auth_subject).is_(None))
+        .values(auth_subject=subject)
+        .returning(User)
+    )
     try:
-        return await _one(session, _LINK, {"its_email": email, "subject": subject})
-    except UniqueViolation:
+        async with session.begin():
+            user = (await session.exec(statement)).scalar_one_or_none()
+            await _check_mark(session, subject, issued_at)
+            return user
+    except IntegrityError:
         return None
 
 
-async def _one(session: Session, statement: str, params: Mapping[str, object]) -> User | None:
-    row = await session.first(statement, params)
-    return None if row is None else User(**dict(zip(_USERS.keys(), row, strict=True)))
+async def delete_user(session: Session, user_id: int) -> User | None:
+    """Delete an account with all of its tasks and return it; None when it is gone already.
+
+    What stays for `MARK_DAYS` is a mark of its subject, so that no older token makes it anew.
+    """
+    async with session.begin():
+        statement = delete(User).where(col(User.id) == user_id).returning(User)
+        user = (await session.exec(statement)).scalar_one_or_none()
+        if user is not None and user.auth_subject is not None:
+            mark = insert(DeletedSubject).values(digest=_digest(user.auth_subject))
+            await session.exec(
+                mark.on_conflict_do_update(
+                    index_elements=[DeletedSubject.digest],
+                    set_={"deleted_at": mark.excluded.deleted_at},
+                )
+            )
+        expired = datetime.now(UTC) - timedelta(days=MARK_DAYS)
+        await session.exec(delete(DeletedSubject).where(col(DeletedSubject.deleted_at) < expired))
+        return user
+
+
+async def _insert(session: Session, **values: str) -> User | None:
+    statement = insert(User).values(**values).on_conflict_do_nothing().returning(User)
+    return (await session.exec(statement)).scalar_one_or_none()
+
+
+async def _check_mark(session: Session, subject: str, issued_at: float | None) -> None:
+    mark = await session.get(DeletedSubject, _digest(subject))
+    if mark and (issued_at is None or issued_at < int(mark.deleted_at.timestamp()) + 1):
+        raise DeletedAccountError
+
+
+def _digest(subject: str) -> str:
+    return hashlib.sha256(subject.encode()).hexdigest()

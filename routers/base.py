@@ -1,12 +1,14 @@
-"""What all routes have in common: their names, and JSON to the letter of RFC 8259."""
+"""What all routes have in common: their names, strict JSON (RFC 8259), and entity tags."""
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response, status
 from fastapi.routing import APIRoute
+
+from utils.etags import is_known
 
 
 class StrictRequest(Request):
@@ -18,15 +20,15 @@ class StrictRequest(Request):
         try:
             return _STRICT.decode(body.decode("utf-8"))
         except (ValueError, RecursionError):
-            # Not UTF-8, not JSON, a number of thousands of digits, or nested beyond measure.
+            # Not UTF-8, not JSON, a number of thousands of digits, or nested too deeply.
             raise json.JSONDecodeError("not JSON in UTF-8", "", 0) from None
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its body so, where it has one."""
+    """A route that reads its body, where it has one, as strict JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Hand the route's code a StrictRequest."""
+        """Pass a StrictRequest to the route."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -44,11 +46,31 @@ Router: Final = partial(
     generate_unique_id_function=lambda route: route.name,
 )
 
+IfMatch = Annotated[
+    list[str] | None,
+    Header(description="Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)"),
+]
+IfNoneMatch = Annotated[
+    list[str] | None,
+    Header(description="Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"),
+]
+NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "The caller has this version already"}
+}
 
-def json_response(
-    body: str, status_code: int = 200, headers: Mapping[str, str] | None = None
+
+def tagged_response(
+    body: str,
+    tag: str,
+    *,
+    if_none_match: list[str] | None = None,
+    status_code: int = status.HTTP_200_OK,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with a text that is JSON already."""
+    """Return a response whose body is JSON already; 304 where the caller has that version."""
+    headers = {"ETag": f'"{tag}"', **(headers or {})}
+    if if_none_match is not None and is_known(if_none_match, tag):
+        return Response(None, status.HTTP_304_NOT_MODIFIED, headers)
     return Response(body, status_code, headers, media_type="application/json")
 
 

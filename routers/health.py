@@ -1,41 +1,50 @@
-"""Health checks, for whatever keeps the service running."""
+"""Health checks, for the orchestrator."""
 
 from typing import Literal
 
+from fastapi import Request
 from pydantic import BaseModel
 
+from core.migrations import is_newest
+from core.problems import UnavailableError, problems
 from dependencies.auth import KeySetDep
 from dependencies.database import SessionDep
-from dependencies.migrations import is_newest
 from routers.base import Router
-from utils.problems import UnavailableError, problems
+from utils.jwks import KeysUnavailableError
 
 router = Router(prefix="/health", tags=["health"])
 
 
 class Health(BaseModel):
-    """The answer of a check that found nothing wrong."""
+    """The response of a check that found nothing wrong."""
 
     status: Literal["ok"] = "ok"
 
 
 @router.get("")
 async def read_health() -> Health:
-    """Say that the process runs."""
+    """Tell that the process runs."""
     return Health()
 
 
-@router.get("/ready", responses=problems(503))
-async def read_readiness(session: SessionDep, keys: KeySetDep) -> Health:
-    """Say that requests can be served.
+@router.get(
+    "/ready",
+    responses=problems(503, _503="The database's schema is not the newest: run the migrations."),
+)
+async def read_readiness(request: Request, session: SessionDep, keys: KeySetDep) -> Health:
+    """Tell that requests can be served.
 
     The database answers, its schema is the newest, and there are keys to check tokens with. What
-    was well is asked again once it has failed, and not at each probe: Neon would never sleep.
+    was healthy is checked again once it has failed, not at each probe: Neon would never suspend.
     """
-    if not session.is_sound:
-        session.is_sound = await is_newest(session)
-    if not session.is_sound:
+    state = request.app.state
+    if not state.is_database_healthy:
+        state.is_database_healthy = await is_newest(session)
+    if not state.is_database_healthy:
         raise UnavailableError("The database's schema is not the newest: run the migrations.")
-    if not keys.is_sound:
-        await keys.current()
+    if not keys.is_healthy:
+        try:
+            await keys.current()
+        except KeysUnavailableError as error:
+            raise UnavailableError(str(error)) from None
     return Health()

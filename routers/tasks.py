@@ -1,17 +1,43 @@
 """Tasks: the caller's own, and nobody else's."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Annotated, Final
+from urllib.parse import urlencode
 
-from fastapi import Path, Request, Response, status
-from pydantic import BeforeValidator, Field
+from fastapi import Body, Header, Path, Query, Request, Response, status
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from dependencies.auth import OwnSessionDep
+from core.problems import (
+    BadRequestError,
+    ConflictError,
+    PreconditionFailedError,
+    get_or_404,
+    problems,
+)
+from dependencies.auth import OwnerDep
+from dependencies.database import SessionDep
 from models import task, user
-from routers.base import Router, json_response
-from schemas.task import TaskCompletion, TaskCreate, TaskPublic, TaskUpdate
-from utils.problems import found, problems
+from routers.base import NOT_MODIFIED, IfMatch, IfNoneMatch, Router, tagged_response
+from schemas.task import (
+    TaskCompletion,
+    TaskCreate,
+    TaskDeleteParams,
+    TaskListParams,
+    TaskPublic,
+    TaskReplace,
+    TasksDeleted,
+    TasksUpdate,
+    TasksUpdated,
+    TaskUpdate,
+)
+from utils.cursors import CursorCodec, InvalidCursorError
+from utils.etags import content_tag, strong_tags
 
 router = Router(prefix="/api/{user_id}/tasks", tags=["tasks"])
+
+_NO_ACCOUNT: Final = "This account is gone."
 
 
 def _decimal(text: str) -> int:
@@ -21,85 +47,228 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-_NO_ACCOUNT = "This account is gone."
+def _visible_ascii(key: str) -> str:
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError("This must be 1 to 255 visible ASCII characters")
+    return key
 
-# A body may be left out but not be null: the type says so to whoever reads the OpenAPI document.
-_NOT_SENT: Any = None
 
 TaskId = Annotated[int, Field(ge=1, le=user.MAX_ID), BeforeValidator(_decimal), Path(examples=[1])]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Repeated with the same key and body, the request creates no second task",
+    ),
+    AfterValidator(lambda key: key and _visible_ascii(key)),
+]
 
 
-@router.get("", response_model=list[TaskPublic], responses=problems(401, 403, 404, 503))
-async def list_tasks(session: OwnSessionDep) -> Response:
-    """Give all the tasks, the oldest first."""
-    tasks = await task.every(session)
-    if tasks is None:
-        found(await user.read(session, session.owner), _NO_ACCOUNT)
-    return json_response(tasks or task.NONE)
+@router.get(
+    "",
+    response_model=list[TaskPublic],
+    responses={**NOT_MODIFIED, **problems(400, 401, 403, 404, 503, _404=_NO_ACCOUNT)},
+)
+async def list_tasks(
+    request: Request,
+    owner: OwnerDep,
+    session: SessionDep,
+    params: Annotated[TaskListParams, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return the tasks, oldest first unless the parameters say otherwise.
+
+    Without `limit` it is all of them: a list that is too long for one page of the database is
+    streamed, without an `ETag`. With `limit`, `Link: <…>; rel="next"` leads to the next page.
+    """
+    cursors: CursorCodec = request.app.state.cursors
+    filters = params.filters()
+    sort, is_descending = params.sorting()
+    scope = (owner, filters, sort, is_descending)
+    page_of = partial(
+        task.list_tasks, session, owner, filters, sort=sort, is_descending=is_descending
+    )
+    page = await page_of(after=_position(cursors, scope, params.cursor), limit=params.limit)
+    if not page.count:
+        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+    if page.next is None or params.limit is not None:
+        headers = {}
+        if page.next is not None:
+            following = {**request.query_params, "cursor": cursors.encode(scope, page.next)}
+            headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
+        return tagged_response(
+            page.json, content_tag(page.json), if_none_match=if_none_match, headers=headers
+        )
+    return StreamingResponse(
+        task.stream_tasks(page, lambda after: page_of(after=after)), media_type="application/json"
+    )
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=TaskPublic,
-    responses={
-        201: {
-            "headers": {
-                "Location": {"description": "The task's address", "schema": {"type": "string"}}
-            }
-        },
-        **problems(400, 401, 403, 404, 413, 503),
-    },
+    responses=problems(
+        400,
+        401,
+        403,
+        404,
+        409,
+        413,
+        503,
+        _404=_NO_ACCOUNT,
+        _409="This Idempotency-Key came with another body before.",
+    ),
 )
-async def create_task(request: Request, new: TaskCreate, session: OwnSessionDep) -> Response:
-    """Make a task."""
-    made = found(await task.create(session, new.model_dump()), _NO_ACCOUNT)
-    task_id, body = made
-    location = f"{request.scope['raw_path'].decode()}/{task_id}"
-    return json_response(body, status.HTTP_201_CREATED, {"Location": location})
+async def create_task(
+    request: Request,
+    new: TaskCreate,
+    owner: OwnerDep,
+    session: SessionDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Create a task."""
+    values = new.model_dump()
+    try:
+        row = get_or_404(
+            await task.create_task(session, owner, values)
+            if idempotency_key is None
+            else await task.create_task_once(session, owner, values, idempotency_key),
+            _NO_ACCOUNT,
+        )
+    except task.IdempotencyConflictError:
+        raise ConflictError("This Idempotency-Key came with another body before.") from None
+    headers = {"Location": f"{_path(request)}/{row.id}"}
+    return tagged_response(
+        row.json, row.version, status_code=status.HTTP_201_CREATED, headers=headers
+    )
 
 
-@router.get("/{task_id}", response_model=TaskPublic, responses=problems(401, 403, 404, 503))
-async def read_task(task_id: TaskId, session: OwnSessionDep) -> Response:
-    """Give one task."""
-    return json_response(found(await task.read(session, task_id)))
+@router.patch("", responses=problems(400, 401, 403, 404, 413, 503, _404=_NO_ACCOUNT))
+async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
+    """Complete all tasks, or the reverse; the count is of those that have changed."""
+    updated = await task.complete_tasks(session, owner, completed=new.completed)
+    if not updated:
+        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+    return TasksUpdated(updated=updated)
+
+
+@router.delete("", responses=problems(400, 401, 403, 404, 503, _404=_NO_ACCOUNT))
+async def delete_tasks(
+    owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
+) -> TasksDeleted:
+    """Delete all tasks of a status."""
+    deleted = await task.delete_tasks(session, owner, which.filters())
+    if not deleted:
+        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+    return TasksDeleted(deleted=deleted)
+
+
+@router.get(
+    "/{task_id}",
+    response_model=TaskPublic,
+    responses={**NOT_MODIFIED, **problems(401, 403, 404, 503)},
+)
+async def read_task(
+    task_id: TaskId, owner: OwnerDep, session: SessionDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return one task."""
+    row = get_or_404(await task.get_task(session, owner, task_id))
+    return tagged_response(row.json, row.version, if_none_match=if_none_match)
 
 
 @router.put(
-    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 413, 503)
+    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 412, 413, 503)
 )
-async def replace_task(task_id: TaskId, new: TaskCreate, session: OwnSessionDep) -> Response:
-    """Set all that one says of a task; what the body leaves out goes back to its default."""
-    return json_response(found(await task.update(session, task_id, new.model_dump())))
+async def replace_task(
+    task_id: TaskId,
+    new: TaskReplace,
+    owner: OwnerDep,
+    session: SessionDep,
+    if_match: IfMatch = None,
+) -> Response:
+    """Set a task; the title is required, and what else the body leaves out keeps its value."""
+    versions = _versions(if_match)
+    return await _changed(task.update_task(session, owner, task_id, new.model_dump(), versions))
 
 
 @router.patch(
-    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 413, 503)
+    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 412, 413, 503)
 )
-async def update_task(task_id: TaskId, changes: TaskUpdate, session: OwnSessionDep) -> Response:
-    """Change the members that the body names and leave the rest."""
-    named = changes.model_dump(exclude_unset=True)
-    return json_response(found(await task.update(session, task_id, named)))
+async def update_task(
+    task_id: TaskId,
+    changes: TaskUpdate,
+    owner: OwnerDep,
+    session: SessionDep,
+    if_match: IfMatch = None,
+) -> Response:
+    """Change the fields that the body has."""
+    versions = _versions(if_match)
+    return await _changed(task.update_task(session, owner, task_id, changes.model_dump(), versions))
 
 
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskPublic,
-    responses=problems(400, 401, 403, 404, 413, 503),
+    responses=problems(400, 401, 403, 404, 412, 413, 503),
 )
 async def complete_task(
-    task_id: TaskId, session: OwnSessionDep, completion: TaskCompletion = _NOT_SENT
+    task_id: TaskId,
+    owner: OwnerDep,
+    session: SessionDep,
+    completion: Annotated[TaskCompletion, Body()] = TaskCompletion(),  # noqa: B008 - immutable
+    if_match: IfMatch = None,
 ) -> Response:
-    """Set whether a task is completed; without a body, turn it round."""
-    completed = completion.completed if completion else None
-    return json_response(found(await task.complete(session, task_id, completed=completed)))
+    """Set whether a task is completed; without a body, or with an empty one, toggle it."""
+    versions, changes = _versions(if_match), completion.model_dump()
+    return await _changed(
+        task.update_task(session, owner, task_id, changes, versions)
+        if changes
+        else task.toggle_task(session, owner, task_id, versions)
+    )
 
 
 @router.delete(
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(401, 403, 404, 503),
+    responses=problems(401, 403, 404, 412, 503),
 )
-async def delete_task(task_id: TaskId, session: OwnSessionDep) -> None:
+async def delete_task(
+    task_id: TaskId, owner: OwnerDep, session: SessionDep, if_match: IfMatch = None
+) -> None:
     """Delete a task."""
-    found(await task.remove(session, task_id))
+    await _changed(task.delete_task(session, owner, task_id, _versions(if_match)))
+
+
+async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
+    """Return the response for a change: the task, 404, or 412."""
+    try:
+        row = get_or_404(await change)
+    except task.VersionMismatchError:
+        raise PreconditionFailedError(
+            "The task has changed since the version that If-Match names."
+        ) from None
+    return tagged_response(row.json, row.version)
+
+
+def _versions(if_match: list[str] | None) -> list[str] | None:
+    return None if if_match is None else strong_tags(if_match)
+
+
+def _path(request: Request) -> str:
+    path: bytes = request.scope["raw_path"]
+    return path.decode()
+
+
+def _position(
+    cursors: CursorCodec, scope: Sequence[object], cursor: str | None
+) -> task.Cursor | None:
+    if cursor is None:
+        return None
+    try:
+        return task.Cursor(*cursors.decode(scope, cursor))
+    except InvalidCursorError:
+        raise BadRequestError(
+            "cursor", "This is no cursor of this list: begin without one"
+        ) from None

@@ -15,11 +15,11 @@ from pathlib import Path
 import uvicorn
 from pydantic import SecretStr
 
-from dependencies.settings import Settings
+from core.logs import configure_logging
+from core.settings import Settings
 from main import create_app
 from sandbox.issuer import Issuer, issuer_app
 from sandbox.postgres import STOPPING, running_postgres
-from utils.logs import configure_logging
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
 

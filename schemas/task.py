@@ -1,46 +1,60 @@
 """Tasks on the wire."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, Field, StrictBool, StringConstraints
+from pydantic import MISSING, AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
-from schemas.base import Body, Timestamp
+from schemas.base import Body, EmptyIsNone, Text, Timestamp
+
+
+def _require_text(title: str) -> str:
+    if not title:
+        raise ValueError("Write a title")
+    return title
+
 
 Title = Annotated[
-    str,
-    # The pattern adds nothing here, but tells readers of the OpenAPI document that blanks are none.
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"\S"),
-    Field(examples=["Buy milk"]),
+    Text,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_require_text),
+    Field(examples=["Buy milk"], json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
-Description = Annotated[str, Field(max_length=10_000, examples=["Two litres, the cold kind"])]
-
-
-def _drop_default(schema: dict[str, Any]) -> None:
-    del schema["default"]
-
-
-# What PATCH may leave out but not set to null: the default never passes a validator, nor into use.
-_ABSENT: Any = Field(default=None, json_schema_extra=_drop_default)
+Description = Annotated[Text, Field(max_length=10_000, examples=["Two litres, the cold kind"])]
 
 
 class TaskCreate(Body):
-    """A whole task, to make one or to replace what one says."""
+    """A new task."""
 
     title: Title
     description: Description | None = None
     completed: StrictBool = False
 
 
-class TaskUpdate(Body):
-    """The members of a task to change; null clears the description and nothing else."""
+class TaskReplace(Body):
+    """A whole task; what the body leaves out keeps its value, but the title is required."""
 
-    title: Title = _ABSENT
-    description: Description | None = _ABSENT
-    completed: StrictBool = _ABSENT
+    title: Title
+    description: Description | MISSING | None = MISSING
+    completed: StrictBool | MISSING = MISSING
+
+
+class TaskUpdate(Body):
+    """The fields of a task to change; null clears the description and nothing else."""
+
+    title: Title | MISSING = MISSING
+    description: Description | MISSING | None = MISSING
+    completed: StrictBool | MISSING = MISSING
 
 
 class TaskCompletion(Body):
-    """Whether a task is completed."""
+    """Whether a task is completed; without it, the reverse of what it was."""
+
+    completed: StrictBool | MISSING = MISSING
+
+
+class TasksUpdate(Body):
+    """What to set on all tasks."""
 
     completed: StrictBool
 
@@ -55,3 +69,82 @@ class TaskPublic(BaseModel):
     completed: bool
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class TaskExport(TaskPublic):
+    """A task with all that is stored about it."""
+
+    idempotency_key: str | None
+    idempotency_digest: str | None
+
+
+class TasksUpdated(BaseModel):
+    """How many tasks have changed."""
+
+    updated: int = Field(examples=[3])
+
+
+class TasksDeleted(BaseModel):
+    """How many tasks were deleted."""
+
+    deleted: int = Field(examples=[3])
+
+
+Status = Literal["all", "pending", "completed"]
+Search = Annotated[
+    Text,
+    Field(max_length=200, description="Text in the title or the description, in any case"),
+]
+Sort = Literal["created_at", "updated_at", "title", "created", "updated"]
+
+
+_COLUMNS: Final[Mapping[Sort, Literal["created_at", "updated_at", "title"]]] = {
+    "created_at": "created_at",
+    "created": "created_at",
+    "updated_at": "updated_at",
+    "updated": "updated_at",
+    "title": "title",
+}
+
+
+class _TaskFilters(BaseModel):
+    status: Status | None
+    search: Search = ""
+
+    def filters(self) -> dict[str, object]:
+        """Return the filters that narrow the list, by the names that `models.task` has."""
+        filters: dict[str, object] = {}
+        if self.status not in (None, "all"):
+            filters["completed"] = self.status == "completed"
+        if self.search:
+            filters["search"] = self.search
+        return filters
+
+
+class TaskDeleteParams(_TaskFilters):
+    """Which tasks to delete; for all of them, `all` has to be said."""
+
+    status: Status
+
+
+class TaskListParams(_TaskFilters):
+    """Which tasks, in which order, and how many. None of them is required."""
+
+    status: Annotated[Status | None, EmptyIsNone] = None
+    sort: Annotated[Sort | None, EmptyIsNone] = Field(
+        default=None, description="`created` and `updated` are accepted too"
+    )
+    order: Annotated[Literal["asc", "desc"] | None, EmptyIsNone] = None
+    limit: Annotated[Annotated[int, Field(ge=1, le=500)] | None, EmptyIsNone] = Field(
+        default=None,
+        description="The most tasks of a page; it has fewer where they are very long.",
+    )
+    cursor: Annotated[str | None, EmptyIsNone] = Field(
+        default=None, max_length=2000, description="From the `Link` header of the page before"
+    )
+
+    def sorting(self) -> tuple[Literal["id", "created_at", "updated_at", "title"], bool]:
+        """Return the column to sort by, and whether it descends; by `id` where nothing is said."""
+        if self.sort is None and self.order is None:
+            return "id", False
+        return _COLUMNS[self.sort or "created_at"], self.order == "desc"

@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.base import Body, Timestamp
+from schemas.base import Body, Text, Timestamp
+from schemas.task import TaskExport
 from utils.security import MIN_PASSWORD_CHARACTERS, normalise_password, password_fault
 
 
@@ -24,13 +25,14 @@ def _strong(password: str) -> str:
     return password
 
 
+# The length first: what follows takes longer than linear time.
 EmailAddress = Annotated[
-    str,
+    Text,
     Field(max_length=254, examples=["user@example.com"], json_schema_extra={"format": "email"}),
     AfterValidator(_address),
 ]
 Password = Annotated[
-    str,
+    Text,
     AfterValidator(normalise_password),
     Field(examples=["secure_password_123"], json_schema_extra={"format": "password"}),
 ]
@@ -59,6 +61,21 @@ class UserCreate(Credentials):
 class UserPublic(BaseModel):
     """An account, as its owner sees it."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: int = Field(examples=[1])
     email: str = Field(examples=["user@example.com"])
     created_at: Timestamp
+
+
+class AccountExport(UserPublic):
+    """An account with all that is stored about it, except the password's hash."""
+
+    auth_subject: str | None = Field(description="Better Auth's own id of the user, once linked")
+
+
+class UserExport(BaseModel):
+    """Everything that is stored about one user."""
+
+    account: AccountExport
+    tasks: list[TaskExport]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from sandbox.postgres import running_postgres
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer, running_key_server

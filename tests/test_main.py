@@ -9,7 +9,7 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from dependencies.settings import Settings
+from core.settings import Settings
 from main import create_app
 from routers import auth, health, tasks
 from schemas.base import Body

@@ -6,12 +6,12 @@ from pathlib import Path
 from pydantic import SecretStr
 from uvicorn import Config
 
-from dependencies.database import CONNECT_SECONDS, STATEMENT_SECONDS, WAIT_SECONDS
-from dependencies.settings import Settings
+from core.database import CONNECT_SECONDS, STATEMENT_SECONDS, WAIT_SECONDS
+from core.http_protocol import HEAD_SECONDS, LINGER_SECONDS, MAX_HEAD_SIZE
+from core.problems import BODY_SECONDS, MAX_BODY_SIZE
+from core.settings import Settings
 from main import create_app
 from tests.support.service import make_settings
-from utils.connections import HEAD_SECONDS, LINGER_SECONDS, MAX_HEAD_SIZE
-from utils.problems import BODY_SECONDS, MAX_BODY_SIZE
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +18,6 @@ from jose.utils import base64_to_long
 from opentelemetry import metrics, trace
 
 from utils import eddsa
-from utils.problems import UnavailableError
 
 FRESH_SECONDS: Final = 300
 """How long a key set serves before it is refreshed in the background."""
@@ -27,9 +26,9 @@ STALE_SECONDS: Final = 3600
 RETRY_SECONDS: Final = 2
 """How long a failed fetch is not repeated."""
 REFRESHES: Final = 2
-"""How many fetches tokens that do not fit the key set may ask for …"""
-REFRESH_WINDOW_SECONDS: Final = 30
-"""… in this time."""
+"""How many fetches tokens that do not fit the key set may ask for at once …"""
+REFRESH_SECONDS: Final = 5
+"""… and how long it takes until they may ask for one more."""
 CONNECT_SECONDS: Final = 2
 FETCH_SECONDS: Final = 5
 MAX_BYTES: Final = 64 * 1024
@@ -51,11 +50,11 @@ _fetches = metrics.get_meter(__name__).create_counter(
 )
 
 
-class KeysUnavailableError(UnavailableError):
-    """There is no key set that may be used, and the key server does not give one."""
+class KeysUnavailableError(Exception):
+    """There is no key set that may be used, and the key server does not return one."""
 
     def __init__(self) -> None:
-        super().__init__("The keys to check tokens with cannot be had: try again shortly.")
+        super().__init__("The keys to check tokens with are not available: try again shortly.")
 
 
 class _UnusableError(Exception):
@@ -107,7 +106,8 @@ class KeySet:
         self._snapshot = Snapshot()
         self._fetch: asyncio.Task[None] | None = None
         self._failed_at = float("-inf")
-        self._refreshes: deque[float] = deque(maxlen=REFRESHES)
+        self._refreshes_left = float(REFRESHES)
+        self._refreshes_at = clock()
 
     async def current(self) -> Snapshot:
         """Give the key set to check tokens with.
@@ -142,7 +142,7 @@ class KeySet:
         return self._snapshot
 
     @property
-    def is_sound(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether there are keys, and the key server gave them when it was last asked."""
         return self._failed_at < self._snapshot.asked_at
 
@@ -157,14 +157,13 @@ class KeySet:
             await asyncio.gather(self._fetch, return_exceptions=True)
 
     def _may_refresh(self) -> bool:
-        """Spend one of the few fetches that tokens may ask for; False when there is none left."""
+        """Take one of the few fetches that tokens may ask for (a token bucket); False for none."""
         now = self._clock()
-        is_spent = (
-            len(self._refreshes) == REFRESHES and now - self._refreshes[0] < REFRESH_WINDOW_SECONDS
-        )
-        if is_spent or self._failed_lately():
+        refilled = self._refreshes_left + (now - self._refreshes_at) / REFRESH_SECONDS
+        self._refreshes_left, self._refreshes_at = min(refilled, REFRESHES), now
+        if self._refreshes_left < 1 or self._failed_lately():
             return False
-        self._refreshes.append(now)
+        self._refreshes_left -= 1
         return True
 
     def _begin_fetch(self) -> asyncio.Task[None] | None:
@@ -186,7 +185,9 @@ class KeySet:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _UnusableError) as error:
             self._failed_at = self._clock()
             _fetches.add(1, {"outcome": "failure"})
-            logger.warning("key set not refreshed: %s", str(error) or type(error).__name__)
+            logger.warning(
+                "key set not refreshed from %s: %s", self._url, str(error) or type(error).__name__
+            )
         else:
             self._snapshot = Snapshot(keys, asked_at)
             _fetches.add(1, {"outcome": "success"})

@@ -10,8 +10,6 @@ from pathlib import Path
 from anyio import CapacityLimiter, to_thread
 from passlib.context import CryptContext
 
-from utils.problems import UnavailableError
-
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_BYTES = 72
 """The longest password in bytes of UTF-8: bcrypt looks no further."""
@@ -26,6 +24,10 @@ UNUSABLE_HASH = "!"
 _NOBODYS_HASH = "$2b$12$wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
 
 
+class HashingBusyError(Exception):
+    """More passwords are waiting to be hashed than can be in `HASH_SECONDS`."""
+
+
 class PasswordHasher:
     """bcrypt at 12 rounds, in threads of its own.
 
@@ -38,7 +40,7 @@ class PasswordHasher:
         self._limiter = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
 
     async def hash(self, password: str) -> str:
-        """Hash a password in which `password_fault` finds none. Raises UnavailableError."""
+        """Hash a password in which `password_fault` finds none. Raises HashingBusyError."""
         return await self._run(self._context.hash, password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
@@ -46,7 +48,7 @@ class PasswordHasher:
 
         No hash, a hash that no password matches and a password that bcrypt would not take whole
         cost one check too, so that the time of an answer tells nothing of the account. Raises
-        UnavailableError.
+        HashingBusyError.
         """
         hopeless = password_hash in (None, UNUSABLE_HASH) or not _fits_bcrypt(password)
         if hopeless:
@@ -58,27 +60,37 @@ class PasswordHasher:
             async with asyncio.timeout(HASH_SECONDS):
                 return await to_thread.run_sync(work, *args, limiter=self._limiter)
         except TimeoutError:
-            raise UnavailableError("Too many passwords are waiting: try again shortly.") from None
+            raise HashingBusyError from None
 
 
 def normalise_password(password: str) -> str:
-    """Bring a password to Unicode's NFC, so that every keyboard types the same one."""
+    """Return a password in Unicode's NFC, so that every keyboard types the same one.
+
+    One that is too long in any case is returned as it is, because normalising takes quadratic time:
+    no character of NFC has more than four in another form.
+    """
+    if len(password) > 4 * MAX_PASSWORD_BYTES:
+        return password
     return unicodedata.normalize("NFC", password)
 
 
 def password_fault(password: str) -> str | None:
-    """Say in one phrase why a (normalised) password is refused; None when it will do."""
+    """Return in one phrase why a (normalised) password is refused; None when it will do."""
     if len(password) < MIN_PASSWORD_CHARACTERS:
         return f"A password has at least {MIN_PASSWORD_CHARACTERS} characters"
     if not _fits_bcrypt(password):
         return f"A password has at most {MAX_PASSWORD_BYTES} bytes of UTF-8, and no NUL character"
     if password.lower() in _commonest_passwords():
-        return "This password is one of the commonest, and the first that anybody would try"
+        return "This password is one of the commonest, and the first that attackers try"
     return None
 
 
 def _fits_bcrypt(password: str) -> bool:
-    return "\0" not in password and len(password.encode()) <= MAX_PASSWORD_BYTES
+    return (
+        len(password) <= MAX_PASSWORD_BYTES
+        and "\0" not in password
+        and len(password.encode()) <= MAX_PASSWORD_BYTES
+    )
 
 
 @functools.cache

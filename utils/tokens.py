@@ -4,14 +4,15 @@ import base64
 import binascii
 import hashlib
 import json
+import logging
 import math
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cachetools import LRUCache
 from jose import jws
 from jose.exceptions import JOSEError
 
@@ -25,6 +26,8 @@ MAX_REMEMBERED: Final = 10_000
 
 _SHAPE: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
+logger = logging.getLogger(__name__)
+
 
 class InvalidTokenError(Exception):
     """The token must not be trusted; the message is a sentence that says why."""
@@ -32,53 +35,58 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """What a verified token says of its bearer."""
+    """What a verified token says: of its bearer, of its issuer and of its time."""
 
     subject: str
     email: str | None
     email_verified: bool
+    issuer: str
+    audiences: frozenset[str]
+    issued_at: float | None
+    expires_at: float
 
 
 @dataclass(frozen=True)
 class _Verified:
     claims: Claims
-    expires_at: float
     key: VerificationKey
 
 
 class TokenVerifier:
-    """Checks tokens of one issuer for one audience, and remembers those that it has checked.
+    """Checks tokens with a key set, and remembers those whose signature it has checked.
 
     `clock` gives the seconds since 1970 (RFC 7519 §2, NumericDate).
     """
 
-    def __init__(
-        self, keys: KeySet, issuer: str, audience: str, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, keys: KeySet, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
-        self._issuer = issuer
-        self._audience = audience
         self._clock = clock
-        self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._remembered: LRUCache[bytes, _Verified] = LRUCache(MAX_REMEMBERED)
 
-    async def verify(self, token: str) -> Claims:
-        """Give the claims of a valid token.
+    async def verify(self, token: str, issuer: str, audience: str) -> Claims:
+        """Return the claims of a valid token of this issuer for this audience.
 
         Raises InvalidTokenError for any other string, and KeysUnavailableError when there is no
         key to check it with.
         """
+        if len(token) > MAX_TOKEN_BYTES:
+            raise InvalidTokenError(f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
         snapshot = await self._keys.current()
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         verified = self._remembered.get(digest)
         if verified is None or verified.key not in snapshot.keys:
-            verified = await self._check(token, snapshot)
-            while len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
-            self._remembered[digest] = verified
-        if self._clock() >= verified.expires_at + LEEWAY_SECONDS:
+            verified = self._remembered[digest] = await self._check(token, snapshot)
+        claims = verified.claims
+        if claims.issuer != issuer:
+            _explain("iss", claims.issuer, issuer)
+            raise InvalidTokenError("The token is of another issuer (iss) than the one expected.")
+        if audience not in claims.audiences:
+            _explain("aud", ", ".join(sorted(claims.audiences)), audience)
+            raise InvalidTokenError("The token is for another audience (aud) than this service.")
+        if self._clock() >= claims.expires_at + LEEWAY_SECONDS:
             self._remembered.pop(digest, None)
             raise InvalidTokenError("The token has expired.")
-        return verified.claims
+        return claims
 
     async def _check(self, token: str, snapshot: Snapshot) -> _Verified:
         asked_at = self._keys.now()
@@ -99,30 +107,39 @@ class TokenVerifier:
         subject, issuer, audience = (claims.get(name) for name in ("sub", "iss", "aud"))
         if not isinstance(subject, str):
             raise InvalidTokenError("The token has no sub claim, or one that is no string.")
-        if issuer != self._issuer:
-            raise InvalidTokenError("The token is of another issuer (iss) than the one expected.")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if self._audience not in audiences or not all(isinstance(each, str) for each in audiences):
-            raise InvalidTokenError("The token is for another audience (aud) than this service.")
-        latest_start = self._clock() + LEEWAY_SECONDS
-        if any(
-            name in claims and _numeric_date(claims, name) > latest_start for name in ("nbf", "iat")
-        ):
+        if not isinstance(issuer, str):
+            raise InvalidTokenError("The token has no iss claim, or one that is no string.")
+        audiences: list[Any] = audience if isinstance(audience, list) else [audience]
+        if not audiences or not all(isinstance(each, str) for each in audiences):
+            raise InvalidTokenError("The token has no aud claim, or one that is no string.")
+        starts = [_numeric_date(claims, name) for name in ("nbf", "iat") if name in claims]
+        if any(start > self._clock() + LEEWAY_SECONDS for start in starts):
             raise InvalidTokenError("The token is not valid yet.")
         email = claims.get("email")
         if not isinstance(email, str | None):
             raise InvalidTokenError("The token has an email claim that is no string.")
         return _Verified(
-            Claims(subject, email, claims.get("emailVerified") is True),
-            _numeric_date(claims, "exp"),
+            Claims(
+                subject,
+                email,
+                email_verified=claims.get("emailVerified") is True,
+                issuer=issuer,
+                audiences=frozenset(audiences),
+                issued_at=_numeric_date(claims, "iat") if "iat" in claims else None,
+                expires_at=_numeric_date(claims, "exp"),
+            ),
             key,
         )
 
 
+def _explain(name: str, found: str, expected: str) -> None:
+    """Log why a token that is well signed is refused, for the operator: it is a wrong setting."""
+    hint = ": they differ by a slash at the end" if found.strip("/") == expected.strip("/") else ""
+    logger.warning("a token's %s is %.200r, but expected is %r%s", name, found, expected, hint)
+
+
 def _read_header(token: str) -> tuple[str | None, str]:
     """Read the `kid` and the `alg` of a token in JWS compact serialisation (RFC 7515 §4.1)."""
-    if len(token) > MAX_TOKEN_BYTES:
-        raise InvalidTokenError(f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
     parts = _SHAPE.fullmatch(token)
     if parts is None or not all(_is_canonical(part) for part in parts.groups()):
         raise InvalidTokenError("The token is not three parts of base64url.")

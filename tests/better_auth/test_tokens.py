@@ -11,7 +11,7 @@ import httpx
 import psycopg2
 import pytest
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from tests.better_auth.conftest import RunStack
 from tests.better_auth.frontend import Stack, Visitor, bearer, decoded
 from tests.conftest import MakeDatabase

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-
-from dependencies import auth
-from dependencies.database import Database
-from models import user
 from models.session import Session
+
+from core.database import Database
+from dependencies import auth
+from models import user
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem

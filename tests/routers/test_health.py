@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.keyserver import KeyServer, running_key_server
 from tests.support.problems import assert_problem

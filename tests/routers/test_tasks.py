@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.keyserver import KeyServer
 from tests.support.service import Person, make_settings, running_service

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from dependencies.settings import ConfigurationError, Settings
+from core.settings import ConfigurationError, Settings
 from tests.conftest import MakeDatabase
 from tests.support.collector import Collector, attributes, running_collector
 from tests.support.database import execute

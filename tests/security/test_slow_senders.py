@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from core.http_protocol import HEAD_SECONDS, MAX_HEAD_SIZE
+from core.problems import BODY_SECONDS
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.process import production_options, running_process, variables
@@ -23,8 +25,6 @@ from tests.support.service import ORIGIN, Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 from tests.support.wire import request
 from utils import connections
-from utils.connections import HEAD_SECONDS, MAX_HEAD_SIZE
-from utils.problems import BODY_SECONDS
 
 GRACE_SECONDS = 8
 """How much later than it should a connection may end, on a busy machine."""
@@ -227,7 +227,7 @@ def impatient(
     """Run the service with production's protocol, which waits two seconds for a reader."""
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 2)
     settings = make_settings(database_url, key_server.url)
-    with running_service(settings, http=connections.BoundedProtocol) as client:
+    with running_service(settings, http=connections.LimitedHttpProtocol) as client:
         yield client
 
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import httpx
 
-from dependencies.settings import Settings
+from core.settings import Settings
 from tests.support.tokens import AUDIENCE, ISSUER
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 from pydantic import SecretStr
 
-from dependencies.settings import Settings
+from core.settings import Settings
 from main import create_app
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
 
@@ -21,6 +21,7 @@ ORIGIN = "http://localhost:3000"
 def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
     """Give settings for the tests, which sign up more often than anybody may."""
     return Settings(
+        _env_file=None,
         **{
             "database_url": SecretStr(database_url),
             "jwks_url": jwks_url,
@@ -29,7 +30,7 @@ def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
             "auth_rate_limit": "100000/minute",
             "migrate_on_start": False,
             **changes,
-        }
+        },
     )
 
 

@@ -11,8 +11,8 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
-from dependencies.database import Database
-from dependencies.migrations import upgrade
+from core.database import Database
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from core.http_protocol import HEAD_SECONDS, LINGER_SECONDS
 from tests.support.keyserver import KeyServer
 from tests.support.process import variables
 from tests.support.replicas import Replica, replicas
 from tests.support.wire import HEALTH
-from utils.connections import HEAD_SECONDS, LINGER_SECONDS
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import httpx
 import psycopg2
 import pytest
 
+from core.database import Database
 from dependencies import database
-from dependencies.database import Database
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dependencies.migrations import upgrade
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer

@@ -11,11 +11,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import make_url
 
-from dependencies.database import Database
-from dependencies.migrations import is_newest, upgrade
+from core.database import Database
+from core.logs import StartupError
+from core.migrations import is_newest, upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
-from utils.logs import StartupError
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 LOCK = 0x746F646F

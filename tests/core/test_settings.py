@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import main
-from dependencies.settings import ConfigurationError, Settings
+from core.settings import ConfigurationError, Settings
 from tests.support.process import failed_start
 
 GOOD = {

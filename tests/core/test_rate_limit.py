@@ -17,8 +17,8 @@ import limits
 import pytest
 from passlib.context import CryptContext
 
+from core.rate_limit import REDIS_SECONDS, RETRY_SECONDS, MemoryLimiter, RateLimit
 from dependencies import rate_limit
-from dependencies.rate_limit import REDIS_SECONDS, RETRY_SECONDS, MemoryLimiter, RateLimit
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.redis import PASSWORD as REDIS_PASSWORD

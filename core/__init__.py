@@ -1,0 +1,1 @@
+"""What the application is made of: settings, database, errors, logs, limits."""

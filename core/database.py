@@ -1,0 +1,162 @@
+"""The engine, the session, and statements that are compiled once."""
+
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Concatenate, Final, NamedTuple, override
+
+import psycopg2
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import psycopg2 as dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from core.driver import Connector, DeadlineError, install_wait_callback
+
+WAIT_SECONDS: Final = 3
+"""How long a request waits for a connection of the pool."""
+
+
+def make_engine(url: str, pool_size: int) -> AsyncEngine:
+    """Make an engine for a libpq address, with a pool of at most `pool_size` connections.
+
+    libpq reads the address itself, so that every parameter in it counts.
+    """
+    install_wait_callback()
+    return create_async_engine(
+        "postgresql+psycopg2_asyncio://",
+        creator=Connector(url, pool_size),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=WAIT_SECONDS,
+        # Those that are not needed age, and Neon may suspend its compute.
+        pool_use_lifo=True,
+        pool_pre_ping=True,
+        # Each new connection would ask for the type's number first.
+        use_native_hstore=False,
+        hide_parameters=True,
+    )
+
+
+class Compiled(NamedTuple):
+    """A statement as the text that psycopg2 puts named parameters into."""
+
+    text: str
+    is_repeatable: bool
+    """Whether it may be sent again when its connection breaks: it may have been carried out."""
+
+
+def compile_statement(statement: sa.ClauseElement, *, is_repeatable: bool = False) -> Compiled:
+    """Compile a statement once; its parameters are those that it names by `bindparam`.
+
+    Raises ValueError for a value that it carries itself: that would be left out.
+    """
+    compiled = statement.compile(dialect=dialect.dialect())  # type: ignore[no-untyped-call] # SQLAlchemy's
+    if values := {name: value for name, value in compiled.params.items() if value is not None}:
+        raise ValueError(f"write literal_column for {values}")
+    return Compiled(str(compiled), is_repeatable)
+
+
+def repeat_once[S: AsyncSession, **P, T](
+    function: Callable[Concatenate[S, P], Awaitable[T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Repeat a function that only reads, when its connection breaks while it waits for the result.
+
+    After a time-out it is not: that would double the load of a database that is slow.
+    """
+
+    @functools.wraps(function)
+    async def repeated(session: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await function(session, *args, **kwargs)
+        except DBAPIError as error:
+            if not error.connection_invalidated or isinstance(error.orig, DeadlineError):
+                raise
+            return await function(session, *args, **kwargs)
+
+    return repeated  # type: ignore[return-value] # `session` is named here, and no more
+
+
+class Session(AsyncSession):
+    """SQLModel's session, with a short way for a single statement in autocommit.
+
+    Attributes stay loaded after a commit: there is no implicit query in asyncio code.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine, expire_on_commit=False)
+        self._engine = engine.sync_engine
+
+    async def fetch_one(
+        self, statement: Compiled, params: Mapping[str, object]
+    ) -> tuple[Any, ...] | None:
+        """Send a compiled statement in autocommit and return the first row of its result.
+
+        It takes a connection of the engine's pool for as long as the statement runs, whatever the
+        session's own transaction does. `session.exec` could stand in its place, at three round
+        trips and several times the processor time (docs/decisions/0006). Raises SQLAlchemy's
+        errors, as `exec` does. A repeatable statement whose connection breaks is sent once more.
+        """
+        if statement.is_repeatable:
+            return await self._fetch_repeatable(statement.text, params)
+        return await greenlet_spawn(_fetch_one, self._engine, statement.text, params)
+
+    @repeat_once
+    async def _fetch_repeatable(
+        self, text: str, params: Mapping[str, object]
+    ) -> tuple[Any, ...] | None:
+        return await greenlet_spawn(_fetch_one, self._engine, text, params)
+
+    @override
+    async def __aexit__(
+        self,
+        type_: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the session; without a transaction there is nothing to close, in no time."""
+        if self.in_transaction():
+            await super().__aexit__(type_, value, traceback)
+
+
+def _fetch_one(
+    engine: sa.Engine, text: str, params: Mapping[str, object]
+) -> tuple[Any, ...] | None:
+    try:
+        connection = engine.raw_connection()
+    except psycopg2.Error as error:
+        raise _wrapped(text, error, is_disconnect=False) from error
+    driver: Any = connection.dbapi_connection
+    try:
+        driver.autocommit = True
+        cursor = driver.cursor()
+        engine.dialect.do_execute(cursor, text, params)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        driver.autocommit = False
+    except psycopg2.Error as error:
+        is_disconnect = bool(driver.closed)
+        if is_disconnect:
+            connection.invalidate(error)
+        else:
+            driver.autocommit = False
+        raise _wrapped(text, error, is_disconnect=is_disconnect) from error
+    except BaseException:
+        connection.invalidate()
+        raise
+    finally:
+        connection.close()
+    return row
+
+
+def _wrapped(text: str, error: psycopg2.Error, *, is_disconnect: bool) -> BaseException:
+    """Return the error that SQLAlchemy makes of a driver's."""
+    return DBAPIError.instance(
+        text,
+        None,
+        error,
+        psycopg2.Error,
+        hide_parameters=True,
+        connection_invalidated=is_disconnect,
+    )

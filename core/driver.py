@@ -1,0 +1,277 @@
+"""psycopg2 on the event loop: an asyncio dialect for SQLAlchemy.
+
+psycopg2 calls a "wait callback" whenever it would block: its documented support for coroutine
+libraries. Inside SQLAlchemy's greenlet that callback awaits the event loop, so that the stock
+psycopg2 dialect, transactions included, runs unchanged (docs/decisions/0006).
+"""
+
+import asyncio
+import ctypes
+import os
+import select
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, override
+
+import psycopg2
+from psycopg2 import _psycopg, extensions
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util import await_only
+
+from core.telemetry import statement_span
+
+CONNECT_SECONDS: Final = 5
+STATEMENT_SECONDS: Final = 10
+IDLE_SECONDS: Final = 30
+"""A connection that was idle for longer is checked by a round trip when it is taken."""
+
+registry.register("postgresql.psycopg2_asyncio", __name__, "AsyncioDialect")
+
+# libpq, as psycopg2 has loaded it: psycopg2's own `cancel()` holds the interpreter's lock while it
+# waits for the server. `pgconn_ptr` is psycopg2's documented way to libpq.
+_libpq: Final = ctypes.CDLL(_psycopg.__file__)
+_libpq.PQcancelCreate.argtypes = [ctypes.c_void_p]
+_libpq.PQcancelCreate.restype = ctypes.c_void_p
+_libpq.PQcancelBlocking.argtypes = [ctypes.c_void_p]
+_libpq.PQcancelFinish.argtypes = [ctypes.c_void_p]
+_libpq.PQcancelFinish.restype = None
+
+
+class DeadlineError(psycopg2.OperationalError):
+    """PostgreSQL did not answer in time; the connection is closed."""
+
+
+class AsyncioConnection(extensions.connection):
+    """A psycopg2 connection whose commands wait on the event loop that it is attached to.
+
+    The loop watches a duplicate of the socket's descriptor: libpq closes its own inside `poll()`
+    when the connection dies, and the number could belong to a new client before the loop knows.
+    psycopg2 closes the connection after any error in the wait callback: what the server still
+    sends could not be told from the next result.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _waiter: asyncio.Future[None] | None = None
+    _descriptor: int
+    _cancelling: ThreadPoolExecutor
+    last_used: float
+    """When the last command ended, on the monotonic clock."""
+
+    def attach(self, cancelling: ThreadPoolExecutor) -> None:
+        """Wait on the running event loop from now on; `cancelling` sends cancel requests."""
+        self._loop = asyncio.get_running_loop()
+        self._cancelling = cancelling
+        self._descriptor = os.dup(self.fileno())
+        self._loop.add_reader(self._descriptor, self._advance)
+        self.last_used = time.monotonic()
+
+    @property
+    def is_attached(self) -> bool:
+        """False once the connection is closed or the server has closed it."""
+        return self._loop is not None
+
+    def wait(self) -> None:
+        """Wait until the running command is over.
+
+        Raises DeadlineError after `STATEMENT_SECONDS`. A command that is given up, by that or by a
+        cancellation, is cancelled on the server as well.
+        """
+        if self._loop is None:
+            raise psycopg2.OperationalError("the connection is closed")
+        waiter = self._waiter = self._loop.create_future()
+        deadline = self._loop.call_later(STATEMENT_SECONDS, self._expire)
+        try:
+            self._advance()
+            await_only(waiter)
+        except psycopg2.Error as error:
+            if isinstance(error, DeadlineError):
+                self._cancel()
+            self._detach()
+            raise
+        except BaseException:
+            self._cancel()
+            self._detach()
+            raise
+        finally:
+            deadline.cancel()
+            self._waiter = None
+        self.last_used = time.monotonic()
+
+    @override
+    def close(self) -> None:
+        self._detach()
+        super().close()
+
+    def _advance(self) -> None:
+        """Read and write as far as possible without blocking."""
+        try:
+            state = self.poll()
+        except psycopg2.Error as error:
+            if self._waiter is None:
+                # The server has closed an idle connection: the next check of the pool finds out.
+                self._detach()
+            else:
+                self._settle(error)
+            return
+        if self._loop is None:
+            return
+        if state == extensions.POLL_WRITE:
+            # The statement is longer than what the socket takes at once.
+            self._loop.add_writer(self._descriptor, self._advance)
+            return
+        self._loop.remove_writer(self._descriptor)
+        if state == extensions.POLL_OK:
+            self._settle()
+
+    def _expire(self) -> None:
+        self._settle(DeadlineError("PostgreSQL did not answer in time"))
+
+    def _settle(self, error: psycopg2.Error | None = None) -> None:
+        if self._waiter is None or self._waiter.done():
+            return
+        if error is None:
+            self._waiter.set_result(None)
+        else:
+            self._waiter.set_exception(error)
+
+    def _detach(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_writer(self._descriptor)
+            os.close(self._descriptor)
+            self._loop = None
+
+    def _cancel(self) -> None:
+        """Have the server cancel the running command, without waiting for it."""
+        request = _libpq.PQcancelCreate(self.pgconn_ptr)
+
+        def send() -> None:
+            _libpq.PQcancelBlocking(request)
+            _libpq.PQcancelFinish(request)
+
+        self._cancelling.submit(send)
+
+
+class AsyncioCursor(extensions.cursor):
+    """A cursor with the one method that SQLAlchemy's asyncio extension asks for beyond the DBAPI.
+
+    It has no public name, hence the upper bound of SQLAlchemy in `pyproject.toml`.
+    """
+
+    async def _async_soft_close(self) -> None:
+        """Do nothing: psycopg2's cursors hold all of their rows."""
+
+
+class Connector:
+    """Opens connections, as an engine's `creator`.
+
+    libpq looks up host names without asking anybody, so connections are opened in threads: as many
+    as connections, so that opening one never waits for another.
+    """
+
+    def __init__(self, url: str, pool_size: int) -> None:
+        # libpq holds a cancel request to the same time-out.
+        self._dsn = extensions.make_dsn(url, connect_timeout=CONNECT_SECONDS)
+        self._connecting = ThreadPoolExecutor(pool_size, thread_name_prefix="connect")
+        self._cancelling = ThreadPoolExecutor(pool_size, thread_name_prefix="cancel")
+
+    def __call__(self) -> AsyncioConnection:
+        """Open a connection, inside SQLAlchemy's greenlet. Raises psycopg2.OperationalError."""
+        connection = await_only(self._open())
+        connection.attach(self._cancelling)
+        return connection
+
+    async def _open(self) -> AsyncioConnection:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._connecting, _connect, self._dsn
+                )
+        except TimeoutError:
+            raise DeadlineError("PostgreSQL could not be reached in time") from None
+
+
+class AsyncioDialect(PGDialect_psycopg2):
+    """SQLAlchemy's psycopg2 dialect, for an async engine whose `creator` is a Connector."""
+
+    driver = "psycopg2_asyncio"
+    is_async = True
+    has_terminate = True
+    supports_statement_cache = True
+
+    @classmethod
+    @override
+    def get_pool_class(cls, url: Any) -> type[AsyncAdaptedQueuePool]:
+        return AsyncAdaptedQueuePool
+
+    @override
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Tell whether a connection of the pool is still good; by a round trip after a long idle.
+
+        Without one, a look at the socket tells whether the server has said goodbye. With one, also
+        whether a firewall has dropped the connection silently.
+        """
+        if not dbapi_connection.is_attached:
+            return False
+        dbapi_connection.poll()
+        if time.monotonic() - dbapi_connection.last_used > IDLE_SECONDS:
+            super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        return True
+
+    @override
+    def do_terminate(self, dbapi_connection: Any) -> None:
+        dbapi_connection.close()
+
+    @override
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        """Send a statement. The errors are psycopg2's, without the lines that quote the row."""
+        with statement_span(statement):
+            try:
+                cursor.execute(statement, parameters)
+            except psycopg2.Error as error:
+                error.args = (str(error).partition("\n")[0],)
+                raise
+
+
+def install_wait_callback() -> None:
+    """Have psycopg2 wait as its connections want to: the callback is one for the whole process."""
+    extensions.set_wait_callback(_wait)
+
+
+def _wait(connection: extensions.connection) -> None:
+    if isinstance(connection, AsyncioConnection) and connection.is_attached:
+        connection.wait()
+    else:
+        _wait_blocking(connection)
+
+
+def _connect(dsn: str) -> AsyncioConnection:
+    return check_encoding(
+        psycopg2.connect(dsn, connection_factory=AsyncioConnection, cursor_factory=AsyncioCursor)
+    )
+
+
+def check_encoding[C: extensions.connection](connection: C) -> C:
+    """Return the connection. Raises psycopg2.OperationalError where it cannot carry all text."""
+    encodings = {connection.encoding, connection.get_parameter_status("server_encoding") or "UTF8"}
+    if encodings != {"UTF8"}:
+        connection.close()
+        raise psycopg2.OperationalError(
+            f"the database and its client_encoding have to be UTF8: {sorted(encodings)}"
+        )
+    return connection
+
+
+def _wait_blocking(connection: extensions.connection) -> None:
+    """Wait in the calling thread; for a connection that is being opened, `CONNECT_SECONDS`."""
+    is_opening = isinstance(connection, AsyncioConnection)
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while (state := connection.poll()) != extensions.POLL_OK:
+        poller = select.poll()
+        wanted = select.POLLOUT if state == extensions.POLL_WRITE else select.POLLIN
+        poller.register(connection.fileno(), wanted)
+        seconds_left = max(0.0, deadline - time.monotonic()) if is_opening else None
+        if not poller.poll(None if seconds_left is None else seconds_left * 1000):
+            raise DeadlineError("PostgreSQL could not be reached in time")

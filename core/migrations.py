@@ -1,0 +1,127 @@
+"""Migrations: the schema's revisions (`migrations/`), and the upgrade at start-up."""
+
+import asyncio
+import functools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import psycopg2
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from anyio import to_thread
+from psycopg2.errors import UndefinedTable
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from core.database import Session, compile_statement
+from core.driver import CONNECT_SECONDS, check_encoding
+from core.logs import StartupError
+
+_PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
+_REVISION: Final = compile_statement(
+    sa.select(sa.column("version_num")).select_from(sa.table("alembic_version")), is_repeatable=True
+)
+# A statement may take its time here: it is the connection that must not fall silent. These are the
+# socket's own time-outs, and nothing of them is sent to PostgreSQL.
+_TIMEOUTS: Final = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+async def upgrade_at_start(url: str) -> None:
+    """Run `upgrade` in a thread. Raises StartupError, also when a signal is to end the process.
+
+    uvicorn looks at signals only once the start-up is over, and a migration may wait for as long
+    as another process holds its lock.
+    """
+    work = asyncio.ensure_future(to_thread.run_sync(upgrade, url, abandon_on_cancel=True))
+    with _on_stop_signal(work.cancel):
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise StartupError("stopped before the database was migrated") from None
+
+
+@contextmanager
+def _on_stop_signal(action: Callable[[], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM run an action on the event loop too; in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(action)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest revision; safe when several processes do it at once.
+
+    Raises StartupError when the database cannot be reached, or is of a newer release.
+    """
+    engine = make_engine(url)
+    try:
+        config = Config(toml_file=_PROJECT, attributes={"engine": engine})
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        # Away, or a role that may not create tables.
+        raise StartupError(
+            f"DATABASE_URL: the database cannot be used: {' '.join(str(error.orig).split())}"
+        ) from None
+    except CommandError as error:
+        raise StartupError(f"the database's schema is of another release: {error}") from None
+    finally:
+        engine.dispose()
+
+
+def make_engine(url: str) -> sa.Engine:
+    """Make an engine for a libpq address, for revisions alone: it waits with the thread in hand.
+
+    libpq reads the address itself, so that every parameter in it counts, time-outs too.
+    """
+    return sa.create_engine(
+        "postgresql+psycopg2://",
+        creator=lambda: check_encoding(psycopg2.connect(**(_TIMEOUTS | parse_dsn(url)))),
+        poolclass=sa.NullPool,
+        # Each new connection would ask for the type's number first.
+        use_native_hstore=False,
+    )
+
+
+async def is_newest(session: Session) -> bool:
+    """Tell whether the database's schema is the one that this release is made for."""
+    try:
+        return await session.fetch_one(_REVISION, {}) == (_newest(),)
+    except ProgrammingError as error:
+        if isinstance(error.orig, UndefinedTable):
+            return False
+        raise
+
+
+@functools.cache
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(Config(toml_file=_PROJECT)).get_current_head()

@@ -1,0 +1,74 @@
+"""The OpenAPI document: what FastAPI generates, and what it cannot know."""
+
+from typing import Any, Final, override
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.problems import Problem, http_problem
+
+_TEXT: Final = {"type": "string"}
+_HEADERS: Final = {
+    "X-Request-ID": "The id of the request, as in the log: the caller's, or a new one",
+    "ETag": "The version of this response",
+    "Link": 'The next page, with `rel="next"` (RFC 8288)',
+    "Location": "The address of the new task",
+    "Retry-After": "Seconds after which to try again",
+    "WWW-Authenticate": "`Bearer` (RFC 6750 §3)",
+    "Content-Disposition": "`attachment`: a browser saves it as a file",
+}
+_BY_STATUS: Final = {
+    "401": ["WWW-Authenticate"],
+    "429": ["Retry-After"],
+    "503": ["Retry-After"],
+}
+
+
+class DocumentedAPI(FastAPI):
+    """FastAPI, with every response documented as it is: problems for errors, headers, no 422."""
+
+    @override
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, which is generated once."""
+        if self.openapi_schema is None:
+            _complete(super().openapi())
+        return super().openapi()
+
+
+def _complete(document: dict[str, Any]) -> None:
+    components = document["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+    components["headers"] = {
+        name: {"description": description, "schema": _TEXT}
+        for name, description in _HEADERS.items()
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            # An operation that needs no token says so, instead of nothing.
+            operation.setdefault("security", [])
+            operation["responses"].pop("422", None)
+            for status, response in operation["responses"].items():
+                names = [
+                    "X-Request-ID",
+                    *_BY_STATUS.get(status, ()),
+                    *response.pop("x-headers", ()),
+                ]
+                response["headers"] = {
+                    name: {"$ref": f"#/components/headers/{name}"} for name in names
+                }
+
+
+async def method_not_allowed(request: Request, error: Exception) -> Response:
+    """Name all methods of the address (RFC 9110 §15.5.6); Starlette names those of one route."""
+    response = await http_problem(request, error)
+    path = getattr(request.scope.get("route"), "path", "")
+    operations = request.app.openapi()["paths"].get(path)
+    if operations:
+        methods = {each.upper() for each in operations}
+        methods |= {"HEAD"} if "GET" in methods else set()
+        response.headers["Allow"] = ", ".join(sorted(methods))
+    return response

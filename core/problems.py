@@ -1,0 +1,270 @@
+"""Errors as RFC 9457 problem documents: the one shape of everything that is not a success."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from fastapi.exceptions import RequestValidationError
+from psycopg2 import errors as pg
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the input."""
+
+    field: str = Field(examples=["title"])
+    message: str = Field(examples=["Write a title"])
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457 §3)."""
+
+    type: str = Field(default="about:blank", examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no such task."])
+    errors: list[FieldError] | None = Field(
+        default=None, description="One entry for each field that is wrong; only with 400."
+    )
+
+
+class ProblemError(HTTPException):
+    """An error that is answered with a problem document; each subclass has one status."""
+
+    status: ClassVar[HTTPStatus]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(self.status, detail, headers)
+        self.errors = errors
+
+
+class BadRequestError(ProblemError):
+    """400: the input is wrong, and the same request would fail again."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+    def __init__(
+        self, field: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        errors = [FieldError(field=field, message=message)]
+        super().__init__(_EXAMPLES[400], errors=errors, headers=headers)
+
+
+class UnauthorizedError(ProblemError):
+    """401: the caller is not known; carries the challenge of RFC 6750 §3."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class ForbiddenError(ProblemError):
+    """403: the caller is known, and may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFoundError(ProblemError):
+    """404: it does not exist, or the caller must not learn that it does."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class ConflictError(ProblemError):
+    """409: it conflicts with something that exists."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class PreconditionFailedError(ProblemError):
+    """412: the resource has changed since the version that `If-Match` names."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class TooLargeError(ProblemError):
+    """413: the body is longer than `limit` bytes."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than {limit} bytes.")
+
+
+class TooManyRequestsError(ProblemError):
+    """429: too many attempts; `retry_after` is in seconds."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class UnavailableError(ProblemError):
+    """503: something that this service needs is not available; `retry_after` is in seconds."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, detail: str, *, retry_after: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+def get_or_404[T](row: T | None, detail: str = "There is no such task.") -> T:
+    """Return the row. Raises NotFoundError with `detail` when there is none."""
+    if row is None:
+        raise NotFoundError(detail)
+    return row
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    *,
+    errors: list[FieldError] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the response for one problem."""
+    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    return Response(
+        problem.model_dump_json(exclude_none=True), status, headers, media_type=MEDIA_TYPE
+    )
+
+
+_EXAMPLES: Final = {
+    400: "The request is not valid: see errors.",
+    401: "The token has expired.",
+    403: "The path names another user.",
+    404: "There is no such task.",
+    409: "There is an account with this e-mail address already.",
+    412: "The task has changed since the version that If-Match names.",
+    413: "The body is larger than 65536 bytes.",
+    429: "Too many attempts: try again in 30 seconds.",
+    500: "Something went wrong on our side; it has been logged.",
+    503: "The database is not available: try again shortly.",
+}
+
+# Messages for pydantic's types of errors, with the values of their context; its own speak of
+# Python. A message of ours is a ValueError of a validator.
+_MESSAGES: Final = {
+    "bool_type": "This must be true or false",
+    "extra_forbidden": "This is not known",
+    "greater_than_equal": "This must be at least {ge}",
+    "int_parsing": "This must be a whole number",
+    "int_type": "This must be a whole number",
+    "json_invalid": "This is not valid JSON",
+    "less_than_equal": "This must be at most {le}",
+    "literal_error": "This must be one of: {expected}",
+    "missing": "This is required",
+    "model_attributes_type": "Send a JSON object, with Content-Type: application/json",
+    "string_too_long": "This must have at most {max_length} characters",
+    "string_too_short": "This must have at least {min_length} characters",
+    "string_type": "This must be text",
+    "string_unicode": "This has half of a surrogate pair, which is not text",
+}
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    context = dict(error.get("ctx", {}))
+    if "expected" in context:
+        context["expected"] = context["expected"].replace("'", "").replace(" or ", ", ")
+    return _MESSAGES.get(error["type"], "This is not valid").format(**context)
+
+
+async def http_problem(_request: Request, error: Exception) -> Response:
+    """Answer our own errors, and Starlette's for an unknown path or method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    detail = error.detail
+    if isinstance(error, ProblemError):
+        if error.status_code in (401, 403):
+            logger.info("%s: %s", error.status_code, detail)
+    else:
+        detail = {
+            404: "There is nothing at this address.",
+            405: "This address does not support that method.",
+        }.get(error.status_code, "The request could not be read.")
+    return problem_response(
+        error.status_code, detail, errors=getattr(error, "errors", None), headers=error.headers
+    )
+
+
+async def validation_problem(_request: Request, error: Exception) -> Response:
+    """Answer invalid input: 404 for an id that nothing can have, else 400. Never echoes input."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+    errors = error.errors()
+    if any(each["loc"][0] == "path" for each in errors):
+        return problem_response(404, _EXAMPLES[404])
+    return problem_response(
+        400,
+        _EXAMPLES[400],
+        errors=[FieldError(field=_field(each), message=_message(each)) for each in errors],
+    )
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return "body"
+    return ".".join(str(part) for part in error["loc"][1:]) or "body"
+
+
+async def database_problem(request: Request, error: Exception) -> Response:
+    """Answer 503 when PostgreSQL is away, too slow or too busy; its own message is for the log.
+
+    So is a schema that is older than the code. Any other error of the database is a bug: 500.
+    """
+    request.app.state.is_database_healthy = False
+    if isinstance(error, DBAPIError):
+        cause = error.orig
+        if isinstance(cause, pg.ProgrammingError | pg.DataError | pg.IntegrityError) and not (
+            isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn)
+        ):
+            raise error
+        logger.warning("database unavailable: %s", cause)
+        detail = _EXAMPLES[503]
+    else:
+        logger.warning("database too busy: no connection of the pool in time")
+        detail = "The database is too busy: try again shortly."
+    return await http_problem(request, UnavailableError(detail))
+
+
+def problems(*statuses: int, **details: str) -> dict[int | str, dict[str, Any]]:
+    """Document, for OpenAPI, the problems that a route may answer with.
+
+    `details` are the operation's own examples, by status: `_404="There is no such task."`.
+    """
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": Problem(
+                        title=HTTPStatus(status).phrase,
+                        status=status,
+                        detail=details.get(f"_{status}", _EXAMPLES[status]),
+                        errors=[FieldError(field="title", message="Write a title")]
+                        if status == HTTPStatus.BAD_REQUEST
+                        else None,
+                    ).model_dump(exclude_none=True),
+                }
+            },
+        }
+        for status in statuses
+    }
