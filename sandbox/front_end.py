@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -18,38 +18,54 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy import make_url
 
+from sandbox.postgres import STOPPING
+
+FRONT_END_GREETING = """
+The front end    {issuer}        (sign up there, and add a task)
+The service      {service}        (try it: {service}/docs)
+PostgreSQL       {database}
+The data         {folder}
+
+The front end is examples/nextjs: change a file there, and the page follows.
+Ctrl-C stops all of it; the data stays.
+"""
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "nextjs"
 
 OLDEST_NODE = 20
 
 START_SECONDS = 120
-"""How long the first page may take on a slow machine."""
+"""How long the first page may take, on a slow machine."""
 
 STOP_SECONDS = 5
+"""How long the front end may take to stop before it is killed."""
 
 
 def check_node() -> None:
     """Exit with one line if Node.js is missing or too old."""
     advice = f"install Node.js {OLDEST_NODE} or newer (https://nodejs.org/en/download)."
     if shutil.which("node") is None or shutil.which("npm") is None:
-        sys.exit(f"The front end needs Node.js with npm, which is not installed: {advice}")
-    version = subprocess.run(  # noqa: S607
-        ["node", "--version"], capture_output=True, text=True, check=True
+        sys.exit(f"--front-end needs Node.js with npm: {advice}")
+    version = subprocess.run(
+        ["node", "--version"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
-    found = re.match(r"v(\d+)\.", version)
-    if found is None or int(found[1]) < OLDEST_NODE:
-        sys.exit(f"The front end needs a newer Node.js than {version}: {advice}")
+    major = re.match(r"v(\d+)\.", version)
+    if major is None or int(major[1]) < OLDEST_NODE:
+        sys.exit(f"--front-end needs a newer Node.js than {version}: {advice}")
 
 
 @contextmanager
-def running_front_end(database: str, folder: Path, port: int, service: str) -> Iterator[str]:
-    """Run the front end until the block ends; its address is the issuer and the audience.
+def running_front_end(database: str, folder: Path, address: str, service: str) -> Iterator[None]:
+    """Run the front end on the port of its address until the block ends.
 
-    `database` is any database of the PostgreSQL that Better Auth's own is created in, `service` the
-    address of the to-do service. Stops with CalledProcessError if npm or Node.js fails.
+    `database` is any database of the PostgreSQL in which Better Auth's own is created, `folder` has
+    its secret, `service` is the address of the to-do service. Exit with one line if npm or the front
+    end fails. The caller has blocked the signals in STOPPING: raise KeyboardInterrupt for one that
+    arrives before the front end is up.
     """
-    address = f"http://localhost:{port}"
-    _install()
     environment = {
         **os.environ,
         "BETTER_AUTH_URL": address,
@@ -57,44 +73,86 @@ def running_front_end(database: str, folder: Path, port: int, service: str) -> I
         "DATABASE_URL": _create_database(database, "front_end"),
         "BACKEND_URL": service,
         "NEXT_TELEMETRY_DISABLED": "1",
-        # The driver in the front end has nobody's password file to read.
-        "PGPASSFILE": os.devnull,
     }
+    _install(environment)
     print("Starting the front end …", flush=True)
-    process = subprocess.Popen(
-        [
-            *("node", EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next", "dev"),
-            *("--hostname", "127.0.0.1", "--port", str(port)),
-        ],
-        cwd=EXAMPLE,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        # Its own group: Ctrl-C in the terminal reaches the sandbox only, which stops all of it.
-        start_new_session=True,
-    )
-    is_stopping = threading.Event()
-    try:
-        _await_first_page(process, port)
-        threading.Thread(target=_watch, args=(process, is_stopping), daemon=True).start()
-        yield address
-    finally:
-        is_stopping.set()
-        _stop(process)
+    port = int(address.rpartition(":")[2])
+    next_js = EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next"
+    command = ("node", next_js, "dev", "--hostname", "127.0.0.1", "--port", str(port))
+    with _running(environment, *command) as process:
+        # The service needs the key set, and nobody likes to wait for the first page.
+        for path in ("/api/auth/jwks", "/sign-in"):
+            _wait(process, lambda path=path: _answers(port, path))  # type: ignore[misc]
+        threading.Thread(target=_watch, args=(process, port), daemon=True).start()
+        yield
 
 
-def _install() -> None:
+def _install(environment: Mapping[str, str]) -> None:
     """Install the packages that package-lock.json names, unless they are there."""
     digest = sha256((EXAMPLE / "package-lock.json").read_bytes()).hexdigest()
     note = EXAMPLE / "node_modules" / ".installed"
     if note.exists() and note.read_text() == digest:
         return
-    print("Installing the front end's packages (npm ci), once …", flush=True)
-    subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],  # noqa: S607
-        cwd=EXAMPLE,
-        check=True,
-    )
+    print("Installing the front end's packages, this once …", flush=True)
+    command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--progress")
+    with _running(environment, *command) as npm:
+        _wait(npm, lambda: npm.poll() == 0)
     note.write_text(digest)
+
+
+@contextmanager
+def _running(
+    environment: Mapping[str, str], *command: str | Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in the example's folder; end it and all that it started with the block."""
+    process = subprocess.Popen(
+        command,
+        cwd=EXAMPLE,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        # A group of its own: Ctrl-C reaches the sandbox alone, which ends the whole group.
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> None:
+    """Wait until a process is ready. Exit if it fails; raise KeyboardInterrupt for a signal."""
+    deadline = time.monotonic() + START_SECONDS
+    while not is_ready():
+        if not signal.sigpending().isdisjoint(STOPPING):
+            raise KeyboardInterrupt
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit("The front end did not start; what is printed above says why.")
+        time.sleep(0.1)
+
+
+def _answers(port: int, path: str) -> bool:
+    """Return whether the front end answers a GET request with 200."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(request.encode())
+            return connection.recv(12).endswith(b" 200")
+    except OSError:
+        return False
+
+
+def _watch(process: subprocess.Popen[bytes], port: int) -> None:
+    """Have the other pages compiled before they are asked for; say so if the front end ends."""
+    for path in ("/sign-up", "/", "/account"):
+        _answers(port, path)
+    if process.wait() > 0:
+        print("The front end has stopped; Ctrl-C stops the rest.", flush=True)
 
 
 def _secret(file: Path) -> str:
@@ -115,45 +173,3 @@ def _create_database(url: str, name: str) -> str:
     finally:
         connection.close()
     return make_url(url).set(database=name).render_as_string(hide_password=False)
-
-
-def _await_first_page(process: subprocess.Popen[bytes], port: int) -> None:
-    """Ask for the key set and the first page until both are there, so that nobody waits for them."""
-    deadline = time.monotonic() + START_SECONDS
-    for path in ("/api/auth/jwks", "/sign-in"):
-        while True:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise subprocess.CalledProcessError(process.returncode or 1, "next dev")
-            if not signal.sigpending().isdisjoint((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
-                # Ctrl-C, which the sandbox holds back while it starts.
-                raise subprocess.CalledProcessError(1, "next dev")
-            with suppress(OSError):
-                if _status(port, path) == b"200":
-                    break
-            time.sleep(0.1)
-
-
-def _status(port: int, path: str) -> bytes:
-    """Return the status code of a GET request."""
-    with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
-        request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode())
-        return connection.recv(12)[9:]
-
-
-def _watch(process: subprocess.Popen[bytes], is_stopping: threading.Event) -> None:
-    """Say so if the front end ends before the sandbox does."""
-    process.wait()
-    if not is_stopping.is_set():
-        print("The front end has stopped by itself. Ctrl-C stops the rest.", flush=True)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

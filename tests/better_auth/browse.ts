@@ -50,14 +50,20 @@ const button = (page: Page, name: string) => page.getByRole("button", { name, ex
 const checkbox = (page: Page, name: string) => page.getByRole("checkbox", { name, exact: true });
 const gone = (page: Page, name: string) => checkbox(page, name).waitFor({ state: "detached" });
 
-/** What the list shows, one line per task. */
-const shown = (page: Page) =>
-  page.getByRole("listitem").evaluateAll((items) =>
-    items.map((item) => {
-      const text = [...item.querySelectorAll("label, p")].map((each) => each.textContent);
-      return `${item.querySelector("input")!.checked ? "[x]" : "[ ]"} ${text.join(" / ")}`;
-    }),
-  );
+/** Wait until the list shows these tasks, one line each. */
+async function shows(page: Page, expected: string[]) {
+  let lines: string[] = [];
+  for (const end = Date.now() + 10_000; Date.now() < end; await page.waitForTimeout(50)) {
+    lines = await page.getByRole("listitem").evaluateAll((items) =>
+      items.map((item) => {
+        const text = [...item.querySelectorAll("label, p")].map((each) => each.textContent);
+        return `${item.querySelector("input")!.checked ? "[x]" : "[ ]"} ${text.join(" / ")}`;
+      }),
+    );
+    if (lines.join("\n") === expected.join("\n")) return;
+  }
+  assert.deepEqual(lines, expected);
+}
 
 async function signUp(page: Page, email: string) {
   await page.goto(`${address}/sign-up`);
@@ -66,6 +72,11 @@ async function signUp(page: Page, email: string) {
   await page.getByLabel("Password").fill(PASSWORD);
   await button(page, "Sign up").click();
   await page.getByText("Nothing to do").waitFor();
+}
+
+async function reload(page: Page) {
+  await page.reload();
+  await page.getByRole("checkbox").first().waitFor();
 }
 
 async function add(page: Page, title: string) {
@@ -116,7 +127,7 @@ async function person(context: BrowserContext, page: Page) {
     "[x] Water the plants",
     "[ ] Book the train to Lisbon",
   ];
-  assert.deepEqual(await shown(page), all);
+  await shows(page, all);
   await check(page, "list");
   await page.setViewportSize({ width: 375, height: 720 });
   await check(page, "phone");
@@ -127,22 +138,22 @@ async function person(context: BrowserContext, page: Page) {
 
   // The list arrives with the page, without a request of the browser's.
   const before = requestsFor("/api/me/tasks");
-  await page.reload();
-  await page.getByRole("checkbox").first().waitFor();
-  assert.deepEqual(await shown(page), all);
+  await reload(page);
+  await shows(page, all);
   assert.equal(requestsFor("/api/me/tasks"), before);
 
   // Filter, search, order.
   await page.getByText("Completed", { exact: true }).click();
   await gone(page, "Call the dentist");
-  assert.deepEqual(await shown(page), ["[x] Water the plants"]);
+  await shows(page, ["[x] Water the plants"]);
   assert.equal(new URL(page.url()).search, "?status=completed");
-  await page.reload();
-  assert.deepEqual(await shown(page), ["[x] Water the plants"]);
+  await reload(page);
+  await shows(page, ["[x] Water the plants"]);
   await page.getByText("All", { exact: true }).click();
+  await shows(page, all);
   await page.getByRole("searchbox").fill("MILK");
   await gone(page, "Call the dentist");
-  assert.deepEqual(await shown(page), [all[0]]);
+  await shows(page, [all[0]!]);
   await page.getByRole("searchbox").fill("zebra");
   await page.getByText("Nothing matches “zebra”").waitFor();
   await page.getByRole("searchbox").fill("");
@@ -213,7 +224,7 @@ async function person(context: BrowserContext, page: Page) {
   await check(page, "unreachable");
   await button(page, "Add").click();
   await checkbox(page, "Only once").waitFor();
-  await page.reload();
+  await reload(page);
   assert.equal(await checkbox(page, "Only once").count(), 1);
 
   // A 401 fetches a new token, once.
