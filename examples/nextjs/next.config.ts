@@ -4,6 +4,8 @@ import type { NextConfig } from "next";
 const backend = process.env.BACKEND_URL;
 
 const config: NextConfig = {
+  // The badge of `next dev` would cover the foot of the list on a phone.
+  devIndicators: false,
   rewrites: async () => [
     // Under a prefix that neither side uses (BACKEND_PUBLIC_URL=/backend) …
     { source: "/backend/:path*", destination: `${backend}/:path*` },
