@@ -175,7 +175,6 @@ _MESSAGES: Final = {
     "string_too_long": "This must have at most {max_length} characters",
     "string_too_short": "This must have at least {min_length} characters",
     "string_type": "This must be text",
-    "string_unicode": "This has half of a surrogate pair, which is not text",
 }
 
 

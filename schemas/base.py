@@ -1,7 +1,8 @@
 """What every body of a request has in common."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -13,14 +14,17 @@ Timestamp = Annotated[
 ]
 
 
-def _refuse_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("This must have no NUL character")
+_NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def _require_storable(value: str) -> str:
+    if _NOT_STORABLE.search(value):
+        raise ValueError("This has a NUL character or half of a surrogate pair")
     return value
 
 
-Text = Annotated[str, AfterValidator(_refuse_nul)]
-"""Text that PostgreSQL can store; pydantic refuses lone surrogates."""
+Storable = AfterValidator(_require_storable)
+"""For text that PostgreSQL can store; behind the limits of length, which are checked first."""
 
 
 class Body(BaseModel):

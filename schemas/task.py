@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import MISSING, AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
-from schemas.base import Body, EmptyIsNone, Text, Timestamp
+from schemas.base import Body, EmptyIsNone, Storable, Timestamp
 
 
 def _require_text(title: str) -> str:
@@ -15,12 +15,15 @@ def _require_text(title: str) -> str:
 
 
 Title = Annotated[
-    Text,
+    str,
     StringConstraints(strip_whitespace=True, max_length=200),
+    Storable,
     AfterValidator(_require_text),
     Field(examples=["Buy milk"], json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
-Description = Annotated[Text, Field(max_length=10_000, examples=["Two litres, the cold kind"])]
+Description = Annotated[
+    str, Field(max_length=10_000, examples=["Two litres, the cold kind"]), Storable
+]
 
 
 class TaskCreate(Body):
@@ -92,8 +95,9 @@ class TasksDeleted(BaseModel):
 
 Status = Literal["all", "pending", "completed"]
 Search = Annotated[
-    Text,
+    str,
     Field(max_length=200, description="Text in the title or the description, in any case"),
+    Storable,
 ]
 Sort = Literal["created_at", "updated_at", "title", "created", "updated"]
 
