@@ -62,8 +62,8 @@ def running_front_end(database: str, folder: Path, address: str, service: str) -
     """Run the front end on the port of its address until the block ends.
 
     `database` is any database of the PostgreSQL in which Better Auth's own is created, `folder` has
-    its secret, `service` is the address of the to-do service. Exit with one line if npm or the front
-    end fails. The caller has blocked the signals in STOPPING: raise KeyboardInterrupt for one that
+    its secret, `service` is the address of the to-do service. Exit with one line if npm or Next.js
+    fails. The caller has blocked the signals in STOPPING: raise KeyboardInterrupt for one that
     arrives before the front end is up.
     """
     environment = {

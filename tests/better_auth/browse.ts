@@ -129,6 +129,10 @@ async function person(context: BrowserContext, page: Page) {
   ];
   await shows(page, all);
   await check(page, "list");
+  // The README's: SCREENSHOTS=/tmp/screenshots uv run pytest -m slow tests/better_auth/test_browser.py
+  await page.setViewportSize({ width: 960, height: 600 });
+  await page.getByLabel("New task").focus();
+  await page.screenshot({ path: `${screenshots}/screenshot.png` });
   await page.setViewportSize({ width: 375, height: 720 });
   await check(page, "phone");
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 375);
@@ -362,6 +366,7 @@ const context = await chromium.launchPersistentContext(profile, {
   headless: true,
   chromiumSandbox: false,
   viewport: { width: 1100, height: 760 },
+  deviceScaleFactor: 2,
   args: [
     "--disable-gpu",
     "--disable-quic",

@@ -24,7 +24,7 @@ from tests.support.service import make_settings, running_service
 pytestmark = pytest.mark.slow
 
 PROBLEM = "application/problem+json"
-CLEAN = {"errors": [], "violations": []}
+CLEAN: dict[str, list[str]] = {"errors": [], "violations": []}
 
 
 @contextmanager
@@ -123,7 +123,9 @@ def test_next_and_a_browser(
 
         caplog.clear()
         with (
-            running_next(port, tmp_path / "next", {**environment, "BACKEND_PUBLIC_URL": "/backend"}),
+            running_next(
+                port, tmp_path / "next", {**environment, "BACKEND_PUBLIC_URL": "/backend"}
+            ),
             closing(Visitor(address, origin).http) as front_end,
             caplog.at_level(logging.INFO),
         ):

@@ -1,0 +1,87 @@
+"""`python -m sandbox --front-end`: the example with the service, in one command."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from sandbox.front_end import check_node
+from tests.better_auth.frontend import PASSWORD, Visitor, free_port
+from tests.better_auth.toolchain import build
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the project and with a sandbox whose data is this test's own."""
+    for path in PROJECT.iterdir():
+        if not path.name.startswith(".") and path.name != "sandbox":
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "sandbox").mkdir()
+    for file in (PROJECT / "sandbox").glob("*.py"):
+        (tmp_path / "sandbox" / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start the sandbox as a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "sandbox", "--front-end", *options],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_one_command_runs_the_front_end_and_ctrl_c_stops_all_of_it(folder: Path) -> None:
+    build()
+    port, front_end_port = free_port(), free_port()
+    origin, address = f"http://localhost:{front_end_port}", f"http://127.0.0.1:{front_end_port}"
+    with start(folder, "--port", str(port), "--front-end-port", str(front_end_port)) as process:
+        assert process.stdout is not None
+        printed = ""
+        while "Ctrl-C stops" not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        assert origin in printed
+        visitor = Visitor(address, origin)
+        with visitor.http, httpx.Client(base_url=f"http://127.0.0.1:{port}") as service:
+            assert visitor.sign_up(PASSWORD).status_code == 200
+            made = service.post(
+                "/api/me/tasks", json={"title": "Buy milk"}, headers=visitor.headers()
+            )
+            assert made.status_code == 201
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert [each for each in children if "next" in " ".join(each.cmdline())]
+        os.killpg(process.pid, signal.SIGINT)
+        assert "Stopped." in process.stdout.read()
+        assert process.wait(30) == 0
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [(None, "needs Node.js with npm"), ("echo v18.20.0", "newer Node.js than v18.20.0")],
+)
+def test_node_that_is_missing_or_too_old_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, reason: str
+) -> None:
+    for name in ("node", "npm") if script else ():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=reason) as exit_:
+        check_node()
+    assert "\n" not in str(exit_.value)
