@@ -129,10 +129,12 @@ async function person(context: BrowserContext, page: Page) {
   ];
   await shows(page, all);
   await check(page, "list");
-  // The README's: SCREENSHOTS=/tmp/screenshots uv run pytest -m slow tests/better_auth/test_browser.py
-  await page.setViewportSize({ width: 960, height: 600 });
-  await page.getByLabel("New task").focus();
-  await page.screenshot({ path: `${screenshots}/screenshot.png` });
+  // The README's, for screens of two pixels per pixel.
+  const screen = { width: 960, height: 660, deviceScaleFactor: 2, mobile: false };
+  const devTools = await context.newCDPSession(page);
+  await devTools.send("Emulation.setDeviceMetricsOverride", screen);
+  await page.screenshot({ path: `${screenshots}/screenshot.png`, scale: "device" });
+  await devTools.detach();
   await page.setViewportSize({ width: 375, height: 720 });
   await check(page, "phone");
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 375);
@@ -366,7 +368,6 @@ const context = await chromium.launchPersistentContext(profile, {
   headless: true,
   chromiumSandbox: false,
   viewport: { width: 1100, height: 760 },
-  deviceScaleFactor: 2,
   args: [
     "--disable-gpu",
     "--disable-quic",

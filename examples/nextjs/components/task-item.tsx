@@ -3,7 +3,7 @@
 import { Field } from "@/components/field";
 import { DeleteIcon, EditIcon } from "@/components/icons";
 import { ProblemError, unwrap, type Api, type Task } from "@/lib/api";
-import { useRef, useState, type FormEvent, type KeyboardEvent } from "react";
+import { useEffect, useRef, useState, type FormEvent, type KeyboardEvent } from "react";
 
 type Props = {
   api: Api;
@@ -21,6 +21,13 @@ export function TaskItem({ api, task, attempt, replace }: Props) {
   const [edited, setEdited] = useState<Version>();
   const editButton = useRef<HTMLButtonElement>(null);
   const params = { path: { user_id: "me", task_id: task.id } };
+
+  // When the form closes, the focus goes back to the button that opened it.
+  const wasEdited = useRef(false);
+  useEffect(() => {
+    if (wasEdited.current && !edited) editButton.current?.focus();
+    wasEdited.current = edited !== undefined;
+  }, [edited]);
 
   /** Run an action on the task; take it out of the list if it was deleted elsewhere. */
   function change(action: () => Promise<void>) {
@@ -72,11 +79,7 @@ export function TaskItem({ api, task, attempt, replace }: Props) {
 
   const edit = () => change(async () => setEdited(await newest()));
 
-  function close() {
-    setEdited(undefined);
-    // The button is there again after the next rendering.
-    requestAnimationFrame(() => editButton.current?.focus());
-  }
+  const close = () => setEdited(undefined);
 
   if (edited) {
     return (
