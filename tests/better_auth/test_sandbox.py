@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import psutil
@@ -19,13 +21,20 @@ pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
 
 
-def test_one_command_runs_the_front_end_and_ctrl_c_stops_all_of_it(tmp_path: Path) -> None:
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """Return an empty folder; pytest's own could be closed to PostgreSQL's user by a second run."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_one_command_runs_the_front_end_and_ctrl_c_stops_all_of_it(data: Path) -> None:
     build()
     port, front_end_port = str(free_port()), str(free_port())
     origin, address = f"http://localhost:{front_end_port}", f"http://127.0.0.1:{front_end_port}"
     with subprocess.Popen(
         [
-            *(sys.executable, "-m", "sandbox", "--front-end", "--data", str(tmp_path / "data")),
+            *(sys.executable, "-m", "sandbox", "--front-end", "--data", str(data)),
             *("--port", port, "--front-end-port", front_end_port),
         ],
         cwd=PROJECT,
