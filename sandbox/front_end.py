@@ -39,7 +39,8 @@ Ctrl-C stops everything; the data stays.
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "nextjs"
 
-OLDEST_NODE = 20
+OLDEST_NODE = (20, 9)
+"""As Next.js requires."""
 
 START_SECONDS = 300
 """How long npm, or the first page, may take on a slow machine."""
@@ -50,7 +51,8 @@ STOP_SECONDS = 5
 
 def check_node() -> None:
     """Exit with one line if Node.js is missing or too old."""
-    advice = f"install Node.js {OLDEST_NODE} or newer (https://nodejs.org/en/download)."
+    oldest = ".".join(map(str, OLDEST_NODE))
+    advice = f"install Node.js {oldest} or newer (https://nodejs.org/en/download)."
     if shutil.which("node") is None or shutil.which("npm") is None:
         sys.exit(f"--front-end needs Node.js with npm: {advice}")
     version = subprocess.run(
@@ -59,8 +61,7 @@ def check_node() -> None:
         text=True,
         check=True,
     ).stdout.strip()
-    major = re.match(r"v(\d+)\.", version)
-    if major is None or int(major[1]) < OLDEST_NODE:
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_NODE:
         sys.exit(f"--front-end needs a newer Node.js than {version}: {advice}")
 
 
