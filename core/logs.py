@@ -108,15 +108,19 @@ class _StderrHandler(logging.Handler):
 class _Listener(QueueListener):
     """Looks at the queue every `WRITE_SECONDS`: to be woken for each line costs a request more."""
 
+    def __init__(
+        self, lines: queue.SimpleQueue[logging.LogRecord], handler: logging.Handler
+    ) -> None:
+        super().__init__(lines, handler)
+        self._lines = lines
+
     @override
     def dequeue(self, block: bool) -> logging.LogRecord:
         while True:
             try:
-                record: logging.LogRecord = self.queue.get_nowait()
+                return self._lines.get_nowait()
             except queue.Empty:
                 time.sleep(WRITE_SECONDS)
-            else:
-                return record
 
 
 class _QueueHandler(QueueHandler):
