@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.driver import Connector, DeadlineError, Timeouts, install_wait_callback
+from core.driver import TIMEOUTS, Connector, DeadlineError, Timeouts, install_wait_callback
 
 WAIT_SECONDS: Final = 3
 
 
 def make_engine(
-    url: str, pool_size: int, timeouts: Timeouts = Timeouts(), wait_seconds: float = WAIT_SECONDS
+    url: str, pool_size: int, timeouts: Timeouts = TIMEOUTS, wait_seconds: float = WAIT_SECONDS
 ) -> AsyncEngine:
     """Make an engine for a libpq address, with a pool of at most `pool_size` connections.
 

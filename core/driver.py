@@ -37,6 +37,8 @@ class Timeouts(NamedTuple):
     """A connection that was idle for longer is checked by a round trip when it is taken."""
 
 
+TIMEOUTS: Final = Timeouts()
+
 registry.register("postgresql.psycopg2_asyncio", __name__, "AsyncioDialect")
 
 # libpq, as psycopg2 has loaded it: psycopg2's own `cancel()` holds the interpreter's lock while it
