@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 import select
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
@@ -104,13 +105,9 @@ class AsyncioConnection(extensions.connection):
         try:
             self._advance()
             await_only(waiter)
-        except psycopg2.Error as error:
-            if isinstance(error, DeadlineError):
+        except BaseException as error:
+            if isinstance(error, DeadlineError) or not isinstance(error, psycopg2.Error):
                 self._cancel()
-            self._detach()
-            raise
-        except BaseException:
-            self._cancel()
             self._detach()
             raise
         finally:
@@ -157,18 +154,31 @@ class AsyncioConnection(extensions.connection):
 
     def _detach(self) -> None:
         if self._loop is not None:
-            self._loop.remove_reader(self._descriptor)
-            self._loop.remove_writer(self._descriptor)
+            self._unwatch(self._loop)
             os.close(self._descriptor)
-            self._loop = None
+
+    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._descriptor)
+        loop.remove_writer(self._descriptor)
+        self._loop = None
 
     def _cancel(self) -> None:
-        """Have the server cancel the running command, without waiting for it."""
-        request = _libpq.PQcancelCreate(self.pgconn_ptr)
+        """Have the server cancel the running command, without waiting for it.
+
+        PgBouncer ignores a request to cancel the command of a connection that is closed, and
+        psycopg2 is about to close this one. So libpq gets another socket in its place to close, and
+        the real one stays open, as the duplicate, until the request has been sent.
+        """
+        assert self._loop is not None  # noqa: S101 - a command is running
+        self._unwatch(self._loop)
+        request, descriptor = _libpq.PQcancelCreate(self.pgconn_ptr), self._descriptor
+        with socket.socket() as unconnected:
+            os.dup2(unconnected.fileno(), self.fileno(), inheritable=False)
 
         def send() -> None:
             _libpq.PQcancelBlocking(request)
             _libpq.PQcancelFinish(request)
+            os.close(descriptor)
 
         self._cancelling.submit(send)
 
