@@ -9,9 +9,9 @@ import asyncio
 import ctypes
 import os
 import select
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from math import ceil
 from typing import Any, Final, NamedTuple, override
 
@@ -27,6 +27,7 @@ from core.telemetry import statement_span
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
 IDLE_SECONDS: Final = 30
+CANCEL_SECONDS: Final = 1
 
 
 class Timeouts(NamedTuple):
@@ -36,6 +37,8 @@ class Timeouts(NamedTuple):
     statement: float = STATEMENT_SECONDS
     idle: float = IDLE_SECONDS
     """A connection that was idle for longer is checked by a round trip when it is taken."""
+    cancel: float = CANCEL_SECONDS
+    """A command that is given up keeps its connection for the cancel request to be sent."""
 
 
 TIMEOUTS: Final = Timeouts()
@@ -65,6 +68,7 @@ class AsyncioConnection(extensions.connection):
     sends could not be told from the next result.
     """
 
+    is_opening = True
     _loop: asyncio.AbstractEventLoop | None = None
     _waiter: asyncio.Future[None] | None = None
     _descriptor: int
@@ -74,11 +78,19 @@ class AsyncioConnection(extensions.connection):
     """When the last command ended, on the monotonic clock."""
 
     def attach(self, cancelling: ThreadPoolExecutor, timeouts: Timeouts) -> None:
-        """Wait on the running event loop from now on; `cancelling` sends cancel requests."""
-        self._loop = asyncio.get_running_loop()
+        """Wait on the running event loop from now on; `cancelling` sends cancel requests.
+
+        Raises psycopg2.OperationalError when the process has too many open files.
+        """
+        self.is_opening = False
         self._cancelling = cancelling
         self._timeouts = timeouts
-        self._descriptor = os.dup(self.fileno())
+        try:
+            self._descriptor = os.dup(self.fileno())
+        except OSError as error:
+            self.close()
+            raise psycopg2.OperationalError(str(error)) from error
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._advance)
         self._last_used = time.monotonic()
 
@@ -105,9 +117,13 @@ class AsyncioConnection(extensions.connection):
         try:
             self._advance()
             await_only(waiter)
-        except BaseException as error:
-            if isinstance(error, DeadlineError) or not isinstance(error, psycopg2.Error):
+        except psycopg2.Error as error:
+            if isinstance(error, DeadlineError):
                 self._cancel()
+            self._detach()
+            raise
+        except BaseException:
+            self._cancel()
             self._detach()
             raise
         finally:
@@ -154,33 +170,27 @@ class AsyncioConnection(extensions.connection):
 
     def _detach(self) -> None:
         if self._loop is not None:
-            self._unwatch(self._loop)
+            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_writer(self._descriptor)
             os.close(self._descriptor)
-
-    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.remove_reader(self._descriptor)
-        loop.remove_writer(self._descriptor)
-        self._loop = None
+            self._loop = None
 
     def _cancel(self) -> None:
-        """Have the server cancel the running command, without waiting for it.
+        """Have the server cancel the running command.
 
-        PgBouncer ignores a request to cancel the command of a connection that is closed, and
-        psycopg2 is about to close this one. So libpq gets another socket in its place to close, and
-        the real one stays open, as the duplicate, until the request has been sent.
+        The connection stays open until that is done: PgBouncer forgets what a client that has gone
+        had running. Nor does the pool open another one in its place before.
         """
-        assert self._loop is not None  # noqa: S101 - a command is running
-        self._unwatch(self._loop)
-        request, descriptor = _libpq.PQcancelCreate(self.pgconn_ptr), self._descriptor
-        with socket.socket() as unconnected:
-            os.dup2(unconnected.fileno(), self.fileno(), inheritable=False)
+        request = _libpq.PQcancelCreate(self.pgconn_ptr)
 
         def send() -> None:
             _libpq.PQcancelBlocking(request)
             _libpq.PQcancelFinish(request)
-            os.close(descriptor)
 
-        self._cancelling.submit(send)
+        assert self._loop is not None  # noqa: S101 - for mypy: the command was waited for
+        sent = self._loop.run_in_executor(self._cancelling, send)
+        with suppress(asyncio.CancelledError):
+            await_only(asyncio.wait([sent], timeout=self._timeouts.cancel))
 
 
 class AsyncioCursor(extensions.cursor):
@@ -245,9 +255,12 @@ class AsyncioDialect(PGDialect_psycopg2):
         """
         if not dbapi_connection.is_attached:
             return False
-        dbapi_connection.poll()
-        if dbapi_connection.is_long_idle:
-            super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        try:
+            dbapi_connection.poll()
+            if dbapi_connection.is_long_idle:
+                super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        except psycopg2.Error:
+            return False
         return True
 
     @override
@@ -271,7 +284,7 @@ def install_wait_callback() -> None:
 
 
 def _wait(connection: extensions.connection) -> None:
-    if isinstance(connection, AsyncioConnection) and connection.is_attached:
+    if isinstance(connection, AsyncioConnection) and not connection.is_opening:
         connection.wait()
     else:
         _wait_blocking(connection)

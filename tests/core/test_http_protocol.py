@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.http_protocol import HEAD_SECONDS, LINGER_SECONDS
+from core.http_protocol import LimitedHttpProtocol
 from tests.support.keyserver import KeyServer
 from tests.support.process import variables
 from tests.support.replicas import Replica, replicas
@@ -84,6 +84,7 @@ def test_idle_connections_do_not_keep_the_process_from_ending(replica: Replica) 
         ask(used)
         began = time.monotonic()
         assert replica.end() in (0, -signal.SIGTERM)
-        assert LINGER_SECONDS - 1 < time.monotonic() - began < HEAD_SECONDS
+        seconds = time.monotonic() - began
+        assert LimitedHttpProtocol.linger_seconds - 1 < seconds < LimitedHttpProtocol.header_seconds
         for peer in (new, half, used):
             assert read_to_the_end(peer) == b""
