@@ -28,6 +28,7 @@ CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
 IDLE_SECONDS: Final = 30
 CANCEL_SECONDS: Final = 1
+CANCEL_AGAIN_SECONDS: Final = 0.1
 
 
 class Timeouts(NamedTuple):
@@ -38,7 +39,7 @@ class Timeouts(NamedTuple):
     idle: float = IDLE_SECONDS
     """A connection that was idle for longer is checked by a round trip when it is taken."""
     cancel: float = CANCEL_SECONDS
-    """A command that is given up keeps its connection for the cancel request to be sent."""
+    """How long a command that is given up keeps its connection, for the server to cancel it."""
 
 
 TIMEOUTS: Final = Timeouts()
@@ -176,21 +177,31 @@ class AsyncioConnection(extensions.connection):
             self._loop = None
 
     def _cancel(self) -> None:
-        """Have the server cancel the running command.
+        """Have the server cancel the running command, and wait until it is over.
 
-        The connection stays open until that is done: PgBouncer forgets what a client that has gone
-        had running. Nor does the pool open another one in its place before.
+        The connection stays open until then: PgBouncer forgets what a client that has gone had
+        running. Nor does the pool open another one in its place before.
         """
-        request = _libpq.PQcancelCreate(self.pgconn_ptr)
+        if self._loop is not None:
+            self._waiter = self._loop.create_future()
+            with suppress(asyncio.CancelledError, TimeoutError, psycopg2.Error):
+                await_only(self._send_cancels(self._loop, self._waiter))
 
-        def send() -> None:
-            _libpq.PQcancelBlocking(request)
-            _libpq.PQcancelFinish(request)
+    async def _send_cancels(
+        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+    ) -> None:
+        """Send cancel requests until the command has ended.
 
-        assert self._loop is not None  # noqa: S101 - for mypy: the command was waited for
-        sent = self._loop.run_in_executor(self._cancelling, send)
-        with suppress(asyncio.CancelledError):
-            await_only(asyncio.wait([sent], timeout=self._timeouts.cancel))
+        PgBouncer ignores one that comes before it has found a connection for the command.
+        """
+        async with asyncio.timeout(self._timeouts.cancel):
+            while True:
+                request = _libpq.PQcancelCreate(self.pgconn_ptr)
+                await loop.run_in_executor(self._cancelling, _send_cancel, request)
+                await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
+                if ended.done():
+                    ended.result()
+                    return
 
 
 class AsyncioCursor(extensions.cursor):
@@ -288,6 +299,11 @@ def _wait(connection: extensions.connection) -> None:
         connection.wait()
     else:
         _wait_blocking(connection)
+
+
+def _send_cancel(request: int) -> None:
+    _libpq.PQcancelBlocking(request)
+    _libpq.PQcancelFinish(request)
 
 
 def _connect(dsn: str) -> AsyncioConnection:
