@@ -243,10 +243,13 @@ async def database_problem(request: Request, error: Exception) -> Response:
     return await http_problem(request, UnavailableError(detail))
 
 
-def problems(*statuses: int, **details: str) -> dict[int | str, dict[str, Any]]:
+def problems(
+    *statuses: int, field: str = "title", message: str = "Write a title", **details: str
+) -> dict[int | str, dict[str, Any]]:
     """Document, for OpenAPI, the problems that a route may answer with.
 
-    `details` are the operation's own examples, by status: `_404="There is no such task."`.
+    The rest are the operation's own examples: a field that is wrong and its message, for 400, and
+    other details, by status: `_404="There is no such task."`.
     """
     return {
         status: {
@@ -258,7 +261,7 @@ def problems(*statuses: int, **details: str) -> dict[int | str, dict[str, Any]]:
                         title=HTTPStatus(status).phrase,
                         status=status,
                         detail=details.get(f"_{status}", _EXAMPLES[status]),
-                        errors=[FieldError(field="title", message="Write a title")]
+                        errors=[FieldError(field=field, message=message)]
                         if status == HTTPStatus.BAD_REQUEST
                         else None,
                     ).model_dump(exclude_none=True),

@@ -19,7 +19,14 @@ from core.problems import (
 from dependencies.auth import OwnerDep
 from dependencies.database import SessionDep
 from models import task, user
-from routers.base import NOT_MODIFIED, IfMatch, IfNoneMatch, Router, tagged_response
+from routers.base import (
+    IfMatch,
+    IfNoneMatch,
+    Router,
+    documented,
+    not_modified,
+    tagged_response,
+)
 from schemas.task import (
     TaskCompletion,
     TaskCreate,
@@ -38,6 +45,12 @@ from utils.etags import content_tag, strong_tags
 router = Router(prefix="/api/{user_id}/tasks", tags=["tasks"])
 
 _NO_ACCOUNT: Final = "This account is gone."
+_OTHER_BODY: Final = "This Idempotency-Key came with another body before."
+_CHANGED: Final = {
+    **documented(200, "ETag"),
+    **problems(400, 401, 403, 404, 412, 413, 503),
+}
+_NOT_BOOLEAN: Final = {"field": "completed", "message": "This must be true or false"}
 
 
 def _decimal(text: str) -> int:
@@ -53,7 +66,12 @@ def _visible_ascii(key: str) -> str:
     return key
 
 
-TaskId = Annotated[int, Field(ge=1, le=user.MAX_ID), BeforeValidator(_decimal), Path(examples=[1])]
+TaskId = Annotated[
+    int,
+    Field(ge=1, le=user.MAX_ID),
+    BeforeValidator(_decimal),
+    Path(description="The `id` of a task", examples=[1]),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -68,7 +86,20 @@ IdempotencyKey = Annotated[
 @router.get(
     "",
     response_model=list[TaskPublic],
-    responses={**NOT_MODIFIED, **problems(400, 401, 403, 404, 503, _404=_NO_ACCOUNT)},
+    responses={
+        **documented(200, "ETag", "Link"),
+        **not_modified("ETag", "Link"),
+        **problems(
+            400,
+            401,
+            403,
+            404,
+            503,
+            field="order",
+            message="This must be one of: asc, desc",
+            _404=_NO_ACCOUNT,
+        ),
+    },
 )
 async def list_tasks(
     request: Request,
@@ -109,17 +140,10 @@ async def list_tasks(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=TaskPublic,
-    responses=problems(
-        400,
-        401,
-        403,
-        404,
-        409,
-        413,
-        503,
-        _404=_NO_ACCOUNT,
-        _409="This Idempotency-Key came with another body before.",
-    ),
+    responses={
+        **documented(201, "ETag", "Location"),
+        **problems(400, 401, 403, 404, 409, 413, 503, _404=_NO_ACCOUNT, _409=_OTHER_BODY),
+    },
 )
 async def create_task(
     request: Request,
@@ -138,14 +162,16 @@ async def create_task(
             _NO_ACCOUNT,
         )
     except task.IdempotencyConflictError:
-        raise ConflictError("This Idempotency-Key came with another body before.") from None
+        raise ConflictError(_OTHER_BODY) from None
     headers = {"Location": f"{_path(request)}/{row.id}"}
     return tagged_response(
         row.json, row.version, status_code=status.HTTP_201_CREATED, headers=headers
     )
 
 
-@router.patch("", responses=problems(400, 401, 403, 404, 413, 503, _404=_NO_ACCOUNT))
+@router.patch(
+    "", responses=problems(400, 401, 403, 404, 413, 503, **_NOT_BOOLEAN, _404=_NO_ACCOUNT)
+)
 async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
     """Complete all tasks, or the reverse; the count is of those that have changed."""
     updated = await task.complete_tasks(session, owner, completed=new.completed)
@@ -154,7 +180,12 @@ async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -
     return TasksUpdated(updated=updated)
 
 
-@router.delete("", responses=problems(400, 401, 403, 404, 503, _404=_NO_ACCOUNT))
+@router.delete(
+    "",
+    responses=problems(
+        400, 401, 403, 404, 503, field="status", message="This is required", _404=_NO_ACCOUNT
+    ),
+)
 async def delete_tasks(
     owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
 ) -> TasksDeleted:
@@ -168,7 +199,11 @@ async def delete_tasks(
 @router.get(
     "/{task_id}",
     response_model=TaskPublic,
-    responses={**NOT_MODIFIED, **problems(401, 403, 404, 503)},
+    responses={
+        **documented(200, "ETag"),
+        **not_modified("ETag"),
+        **problems(401, 403, 404, 503),
+    },
 )
 async def read_task(
     task_id: TaskId, owner: OwnerDep, session: SessionDep, if_none_match: IfNoneMatch = None
@@ -178,9 +213,7 @@ async def read_task(
     return tagged_response(row.json, row.version, if_none_match=if_none_match)
 
 
-@router.put(
-    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 412, 413, 503)
-)
+@router.put("/{task_id}", response_model=TaskPublic, responses=_CHANGED)
 async def replace_task(
     task_id: TaskId,
     new: TaskReplace,
@@ -193,9 +226,7 @@ async def replace_task(
     return await _changed(task.update_task(session, owner, task_id, new.model_dump(), versions))
 
 
-@router.patch(
-    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 412, 413, 503)
-)
+@router.patch("/{task_id}", response_model=TaskPublic, responses=_CHANGED)
 async def update_task(
     task_id: TaskId,
     changes: TaskUpdate,
@@ -211,7 +242,10 @@ async def update_task(
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskPublic,
-    responses=problems(400, 401, 403, 404, 412, 413, 503),
+    responses={
+        **documented(200, "ETag"),
+        **problems(400, 401, 403, 404, 412, 413, 503, **_NOT_BOOLEAN),
+    },
 )
 async def complete_task(
     task_id: TaskId,
