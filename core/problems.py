@@ -164,17 +164,13 @@ _EXAMPLES: Final = {
 _MESSAGES: Final = {
     "bool_type": "This must be true or false",
     "extra_forbidden": "This is not known",
-    "greater_than_equal": "This must be at least {ge}",
-    "int_parsing": "This must be a whole number",
-    "int_type": "This must be a whole number",
     "json_invalid": "This is not valid JSON",
-    "less_than_equal": "This must be at most {le}",
     "literal_error": "This must be one of: {expected}",
     "missing": "This is required",
     "model_attributes_type": "Send a JSON object, with Content-Type: application/json",
     "string_too_long": "This must have at most {max_length} characters",
-    "string_too_short": "This must have at least {min_length} characters",
     "string_type": "This must be text",
+    "string_unicode": "This has a NUL character or half of a surrogate pair",
 }
 
 
