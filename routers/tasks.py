@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import Body, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from core.problems import (
     BadRequestError,
@@ -44,6 +44,9 @@ from utils.etags import content_tag, strong_tags
 
 router = Router(prefix="/api/{user_id}/tasks", tags=["tasks"])
 
+MAX_KEY_LENGTH: Final = 255
+"""The most characters of an `Idempotency-Key`."""
+
 _NO_ACCOUNT: Final = "This account is gone."
 _OTHER_BODY: Final = "This Idempotency-Key came with another body before."
 _CHANGED: Final = {
@@ -60,9 +63,9 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _visible_ascii(key: str) -> str:
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ValueError("This must be 1 to 255 visible ASCII characters")
+def _require_visible_ascii(key: str) -> str:
+    if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"This must be 1 to {MAX_KEY_LENGTH} visible ASCII characters")
     return key
 
 
@@ -74,12 +77,12 @@ TaskId = Annotated[
 ]
 IdempotencyKey = Annotated[
     str | None,
+    BeforeValidator(_require_visible_ascii),
     Header(
         min_length=1,
-        max_length=255,
+        max_length=MAX_KEY_LENGTH,
         description="Repeated with the same key and body, the request creates no second task",
     ),
-    AfterValidator(lambda key: key and _visible_ascii(key)),
 ]
 
 
@@ -128,9 +131,9 @@ async def list_tasks(
         if page.next is not None:
             following = {**request.query_params, "cursor": cursors.encode(scope, page.next)}
             headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
-        return tagged_response(
-            page.json, content_tag(page.json), if_none_match=if_none_match, headers=headers
-        )
+        # The next page is part of the version: a page may stay as it is while tasks follow it.
+        tag = content_tag(page.json + headers.get("Link", ""))
+        return tagged_response(page.json, tag, if_none_match=if_none_match, headers=headers)
     return StreamingResponse(
         task.stream_tasks(page, lambda after: page_of(after=after)), media_type="application/json"
     )
@@ -292,7 +295,8 @@ def _versions(if_match: list[str] | None) -> list[str] | None:
 
 def _path(request: Request) -> str:
     path: bytes = request.scope["raw_path"]
-    return path.decode()
+    # The one character that would end the address in a Link header.
+    return path.decode().replace(">", "%3E")
 
 
 def _position(
