@@ -11,7 +11,8 @@ import os
 import select
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, override
+from math import ceil
+from typing import Any, Final, NamedTuple, override
 
 import psycopg2
 from psycopg2 import _psycopg, extensions
@@ -25,7 +26,18 @@ from core.telemetry import statement_span
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
 IDLE_SECONDS: Final = 30
-"""A connection that was idle for longer is checked by a round trip when it is taken."""
+
+
+class Timeouts(NamedTuple):
+    """How long the connections of an engine wait for PostgreSQL, in seconds."""
+
+    connect: float = CONNECT_SECONDS
+    statement: float = STATEMENT_SECONDS
+    idle: float = IDLE_SECONDS
+    """A connection that was idle for longer is checked by a round trip when it is taken."""
+
+
+TIMEOUTS: Final = Timeouts()
 
 registry.register("postgresql.psycopg2_asyncio", __name__, "AsyncioDialect")
 
@@ -56,32 +68,39 @@ class AsyncioConnection(extensions.connection):
     _waiter: asyncio.Future[None] | None = None
     _descriptor: int
     _cancelling: ThreadPoolExecutor
-    last_used: float
+    _timeouts: Timeouts
+    _last_used: float
     """When the last command ended, on the monotonic clock."""
 
-    def attach(self, cancelling: ThreadPoolExecutor) -> None:
+    def attach(self, cancelling: ThreadPoolExecutor, timeouts: Timeouts) -> None:
         """Wait on the running event loop from now on; `cancelling` sends cancel requests."""
         self._loop = asyncio.get_running_loop()
         self._cancelling = cancelling
+        self._timeouts = timeouts
         self._descriptor = os.dup(self.fileno())
         self._loop.add_reader(self._descriptor, self._advance)
-        self.last_used = time.monotonic()
+        self._last_used = time.monotonic()
 
     @property
     def is_attached(self) -> bool:
         """False once the connection is closed or the server has closed it."""
         return self._loop is not None
 
+    @property
+    def is_long_idle(self) -> bool:
+        """Whether the last command ended so long ago that the connection may be gone unnoticed."""
+        return time.monotonic() - self._last_used > self._timeouts.idle
+
     def wait(self) -> None:
         """Wait until the running command is over.
 
-        Raises DeadlineError after `STATEMENT_SECONDS`. A command that is given up, by that or by a
+        Raises DeadlineError after `Timeouts.statement`. A command that is given up, by that or by a
         cancellation, is cancelled on the server as well.
         """
         if self._loop is None:
             raise psycopg2.OperationalError("the connection is closed")
         waiter = self._waiter = self._loop.create_future()
-        deadline = self._loop.call_later(STATEMENT_SECONDS, self._expire)
+        deadline = self._loop.call_later(self._timeouts.statement, self._expire)
         try:
             self._advance()
             await_only(waiter)
@@ -97,7 +116,7 @@ class AsyncioConnection(extensions.connection):
         finally:
             deadline.cancel()
             self._waiter = None
-        self.last_used = time.monotonic()
+        self._last_used = time.monotonic()
 
     @override
     def close(self) -> None:
@@ -171,21 +190,22 @@ class Connector:
     as connections, so that opening one never waits for another.
     """
 
-    def __init__(self, url: str, pool_size: int) -> None:
+    def __init__(self, url: str, pool_size: int, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
         # libpq holds a cancel request to the same time-out.
-        self._dsn = extensions.make_dsn(url, connect_timeout=CONNECT_SECONDS)
+        self._dsn = extensions.make_dsn(url, connect_timeout=ceil(timeouts.connect))
         self._connecting = ThreadPoolExecutor(pool_size, thread_name_prefix="connect")
         self._cancelling = ThreadPoolExecutor(pool_size, thread_name_prefix="cancel")
 
     def __call__(self) -> AsyncioConnection:
         """Open a connection, inside SQLAlchemy's greenlet. Raises psycopg2.OperationalError."""
         connection = await_only(self._open())
-        connection.attach(self._cancelling)
+        connection.attach(self._cancelling, self._timeouts)
         return connection
 
     async def _open(self) -> AsyncioConnection:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._timeouts.connect):
                 return await asyncio.get_running_loop().run_in_executor(
                     self._connecting, _connect, self._dsn
                 )
@@ -216,7 +236,7 @@ class AsyncioDialect(PGDialect_psycopg2):
         if not dbapi_connection.is_attached:
             return False
         dbapi_connection.poll()
-        if time.monotonic() - dbapi_connection.last_used > IDLE_SECONDS:
+        if dbapi_connection.is_long_idle:
             super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
         return True
 

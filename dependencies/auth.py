@@ -54,9 +54,11 @@ class CurrentUser:
 class AccountResolver:
     """Finds the account of a token, and remembers it: a known subject costs no query."""
 
-    def __init__(self, remembered_seconds: float = REMEMBERED_SECONDS) -> None:
+    def __init__(
+        self, remembered_seconds: float = REMEMBERED_SECONDS, max_remembered: int = MAX_REMEMBERED
+    ) -> None:
         self._remembered: TTLCache[str, tuple[str | None, CurrentUser]] = TTLCache(
-            MAX_REMEMBERED, remembered_seconds
+            max_remembered, remembered_seconds
         )
 
     async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
