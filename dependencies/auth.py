@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from cachetools import TTLCache
 from email_validator import EmailNotValidError, validate_email
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from opentelemetry import metrics
 
@@ -204,7 +204,16 @@ def _single_token(request: Request, credentials: HTTPAuthorizationCredentials | 
 CurrentUserDep = Annotated[CurrentUser, Depends(get_current_user)]
 
 
-async def get_owner(user_id: str, current: CurrentUserDep) -> int:
+async def get_owner(
+    user_id: Annotated[
+        str,
+        Path(
+            description="The caller: `me`, the account's `id`, or the token's `sub`",
+            examples=["me"],
+        ),
+    ],
+    current: CurrentUserDep,
+) -> int:
     """Return the caller's id where `user_id` in the path is theirs: `me`, `User.id` or `sub`.
 
     Raises ForbiddenError for any other, whether there is such a user or not.
