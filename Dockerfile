@@ -1,23 +1,26 @@
 # docs/operations.md, "In a container", says how to build and run this image.
 
 FROM python:3.12-slim-trixie AS build
-RUN --mount=type=cache,target=/root/.cache python3 -m pip install --root-user-action=ignore uv
-ENV UV_LINK_MODE=copy UV_PYTHON=/usr/local/bin/python3 UV_PYTHON_DOWNLOADS=never
+RUN python3 -m pip install --no-cache-dir --root-user-action=ignore uv
+ENV UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3 UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
 # Optional dependencies to include: otel, for OpenTelemetry.
 ARG EXTRAS=""
-# .dockerignore lists what belongs to the service. Everything is compiled here, because nothing is
-# written at run time. The dependencies come first: they change less often than the source code.
+# The dependencies come first: they change less often than the source code.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache \
-    uv sync --locked --no-dev --compile-bytecode ${EXTRAS:+--extra $EXTRAS}
+RUN uv sync --locked --no-dev ${EXTRAS:+--extra $EXTRAS}
+# .dockerignore lists what this copies. The compiled modules are not compared with their source by
+# time: some builders round the times of files.
 COPY . .
-RUN rm uv.lock && python3 -m compileall -q -j 0 main.py */
+RUN rm uv.lock && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 
 FROM python:3.12-slim-trixie
-ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/app/.venv/bin:$PATH
 WORKDIR /app
 COPY --from=build /app .
+# The base image has no compiled modules of Python's own: each start would compile them again.
+RUN python3 -c "import main, uvicorn.supervisors"
+ENV PYTHONDONTWRITEBYTECODE=1
 # A number, so that Kubernetes can check `runAsNonRoot`. The files belong to root.
 USER 10001:10001
 EXPOSE 8000
