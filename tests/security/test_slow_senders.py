@@ -226,9 +226,7 @@ class ImpatientProtocol(LimitedHttpProtocol):
 
 
 @pytest.fixture
-def impatient(
-    database_url: str, key_server: KeyServer
-) -> Iterator[httpx.Client]:
+def impatient(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
     """Run the service with production's protocol, which waits two seconds for a reader."""
     settings = make_settings(database_url, key_server.url)
     with running_service(settings, http=ImpatientProtocol) as client:
