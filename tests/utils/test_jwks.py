@@ -699,7 +699,7 @@ def test_an_unusable_key_is_left_out_and_spoils_no_other(
     server.publish(first.jwk, entry(), last.jwk)
 
     async def work(keys: KeySet) -> None:
-        verifier = TokenVerifier(keys, ISSUER, AUDIENCE)
+        verifier = TokenVerifier(keys)
         for good in (first, last):
             await verifier.verify(good.token())
         assert [key.kid for key in (await keys.current()).keys] == [first.kid, last.kid]
@@ -732,7 +732,7 @@ def test_a_kid_that_stands_twice_is_left_out_and_spoils_no_other(server: KeyServ
     server.publish(twice.jwk, {**again.jwk, "kid": twice.kid}, good.jwk)
 
     async def work(keys: KeySet) -> None:
-        verifier = TokenVerifier(keys, ISSUER, AUDIENCE)
+        verifier = TokenVerifier(keys)
         await verifier.verify(good.token())
         for key in (twice, again):
             with pytest.raises(InvalidTokenError):
@@ -746,7 +746,7 @@ def test_a_kid_that_is_no_string_does_not_count_as_one(server: KeyServer) -> Non
     server.publish(one.jwk, ed(kid=1), none.jwk, ed(kid=None))
 
     async def work(keys: KeySet) -> None:
-        verifier = TokenVerifier(keys, ISSUER, AUDIENCE)
+        verifier = TokenVerifier(keys)
         for key in (one, none):
             await verifier.verify(key.token())
 
@@ -777,7 +777,7 @@ def test_a_key_may_say_little_or_much_of_itself(
 
     async def work(keys: KeySet) -> None:
         token = key.token({"kid": None} if "kid" in members else None)
-        await TokenVerifier(keys, ISSUER, AUDIENCE).verify(token)
+        await TokenVerifier(keys).verify(token)
 
     with_keys(server.url, work)
 
@@ -801,7 +801,7 @@ def test_a_token_without_kid_is_good_where_exactly_one_key_fits(server: KeyServe
     server.keys = [one, two]
 
     async def work(keys: KeySet) -> None:
-        verifier = TokenVerifier(keys, ISSUER, AUDIENCE)
+        verifier = TokenVerifier(keys)
         for key in (one, two):
             await verifier.verify(key.token({"kid": None}))
         with pytest.raises(InvalidTokenError):
