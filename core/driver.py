@@ -184,8 +184,11 @@ class AsyncioConnection(extensions.connection):
         """
         if self._loop is not None:
             self._waiter = self._loop.create_future()
-            with suppress(asyncio.CancelledError, TimeoutError, psycopg2.Error):
-                await_only(self._send_cancels(self._loop, self._waiter))
+            sending = self._loop.create_task(self._send_cancels(self._loop, self._waiter))
+            while not sending.done():
+                # anyio cancels a task again and again until it ends.
+                with suppress(asyncio.CancelledError):
+                    await_only(asyncio.wait([sending]))
 
     async def _send_cancels(
         self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
@@ -194,14 +197,15 @@ class AsyncioConnection(extensions.connection):
 
         PgBouncer ignores one that comes before it has found a connection for the command.
         """
-        async with asyncio.timeout(self._timeouts.cancel):
-            while True:
-                request = _libpq.PQcancelCreate(self.pgconn_ptr)
-                await loop.run_in_executor(self._cancelling, _send_cancel, request)
-                await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
-                if ended.done():
-                    ended.result()
-                    return
+        with suppress(TimeoutError, psycopg2.Error):
+            async with asyncio.timeout(self._timeouts.cancel):
+                while True:
+                    request = _libpq.PQcancelCreate(self.pgconn_ptr)
+                    await loop.run_in_executor(self._cancelling, _send_cancel, request)
+                    await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
+                    if ended.done():
+                        ended.result()
+                        return
 
 
 class AsyncioCursor(extensions.cursor):

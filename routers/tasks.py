@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from core.problems import (
     BadRequestError,
     ConflictError,
+    NotFoundError,
     PreconditionFailedError,
     get_or_404,
     problems,
@@ -125,7 +126,7 @@ async def list_tasks(
     )
     page = await page_of(after=_position(cursors, scope, params.cursor), limit=params.limit)
     if not page.count:
-        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+        await _require_account(session, owner)
     if page.next is None or params.limit is not None:
         headers = {}
         if page.next is not None:
@@ -179,7 +180,7 @@ async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -
     """Complete all tasks, or the reverse; the count is of those that have changed."""
     updated = await task.complete_tasks(session, owner, completed=new.completed)
     if not updated:
-        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+        await _require_account(session, owner)
     return TasksUpdated(updated=updated)
 
 
@@ -195,7 +196,7 @@ async def delete_tasks(
     """Delete all tasks of a status."""
     deleted = await task.delete_tasks(session, owner, which.filters())
     if not deleted:
-        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+        await _require_account(session, owner)
     return TasksDeleted(deleted=deleted)
 
 
@@ -287,6 +288,12 @@ async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
             "The task has changed since the version that If-Match names."
         ) from None
     return tagged_response(row.json, row.version)
+
+
+async def _require_account(session: SessionDep, owner: int) -> None:
+    """Tell an account without tasks from one that is gone. Raises NotFoundError."""
+    if not await user.has_user(session, owner):
+        raise NotFoundError(_NO_ACCOUNT)
 
 
 def _versions(if_match: list[str] | None) -> list[str] | None:
