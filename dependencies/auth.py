@@ -186,13 +186,19 @@ async def get_current_user(
         token = _single_token(request, credentials)
         claims = await verifier.verify(token, settings.jwt_issuer, settings.jwt_audience)
         current = await resolver.resolve(session, claims)
-    except (InvalidTokenError, UnauthorizedError) as error:
-        _refused.add(1, {"reason": str(error)})
-        raise UnauthorizedError(str(error)) from None
+    except InvalidTokenError as error:
+        raise _refuse(str(error)) from None
+    except UnauthorizedError as error:
+        raise _refuse(error.detail) from None
     except KeysUnavailableError as error:
         raise UnavailableError(str(error)) from None
     request.state.user_id = current.id
     return current
+
+
+def _refuse(reason: str) -> UnauthorizedError:
+    _refused.add(1, {"reason": reason})
+    return UnauthorizedError(reason)
 
 
 def _single_token(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str:
