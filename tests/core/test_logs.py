@@ -17,7 +17,6 @@ from tests.support.keyserver import KeyServer
 from tests.support.process import running_process
 from tests.support.service import Person
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
-from utils import logs
 
 Line = Callable[[str], logging.LogRecord]
 
@@ -25,7 +24,7 @@ Line = Callable[[str], logging.LogRecord]
 @pytest.fixture
 def line(caplog: pytest.LogCaptureFixture) -> Line:
     """Give the one log line of the request with an id."""
-    caplog.set_level(logging.INFO, logger="utils.logs")
+    caplog.set_level(logging.INFO, logger="core.middleware")
 
     def find(request_id: str) -> logging.LogRecord:
         deadline = time.monotonic() + 5
@@ -171,19 +170,19 @@ def test_a_real_process_logs_each_request_once_and_nothing_secret(
         seen = [
             (each["method"], each["route"], each["status"], each["user_id"])
             for each in records
-            if each["logger"] == "utils.logs"
+            if each["logger"] == "core.middleware"
         ]
         assert all(
             each["request_id"] and each["milliseconds"] > 0
             for each in records
-            if each["logger"] == "utils.logs"
+            if each["logger"] == "core.middleware"
         )
     else:
         shape = (
-            r"[0-9-]{10} [0-9:,]{12} INFO utils\.logs: (\S+) (\S+) ([0-9]{3}) [0-9.]+ ms"
+            r"[0-9-]{10} [0-9:,]{12} INFO core\.middleware: (\S+) (\S+) ([0-9]{3}) [0-9.]+ ms"
             r" user=(\S+) request=[0-9a-f]{32}\n"
         )
-        found = [re.fullmatch(shape, each) for each in lines if " utils.logs: " in each]
+        found = [re.fullmatch(shape, each) for each in lines if " core.middleware: " in each]
         seen = [
             (each[1], each[2], int(each[3]), None if each[4] == "None" else int(each[4]))
             for each in found
