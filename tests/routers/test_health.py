@@ -19,22 +19,22 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nothing"
 
 
 def test_health_says_that_the_process_runs(client: httpx.Client) -> None:
-    answer = client.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    response = client.get("/health")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 def test_ready_says_that_requests_can_be_served(client: httpx.Client) -> None:
-    answer = client.get("/health/ready")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 def test_without_a_database_the_process_runs_and_is_not_ready(key_server: KeyServer) -> None:
     with running_service(make_settings(NOWHERE, key_server.url)) as client:
         assert client.get("/health").status_code == 200
-        answer = client.get("/health/ready")
-        assert_problem(answer, 503)
-        assert int(answer.headers["retry-after"]) > 0
-        assert "secret" not in answer.text
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert int(response.headers["retry-after"]) > 0
+        assert "secret" not in response.text
 
 
 def test_with_an_old_schema_it_is_not_ready_and_says_so_until_it_is_the_newest(
@@ -42,9 +42,9 @@ def test_with_an_old_schema_it_is_not_ready_and_says_so_until_it_is_the_newest(
 ) -> None:
     url = make_database()
     with running_service(make_settings(url, key_server.url)) as client:
-        answer = client.get("/health/ready")
-        assert_problem(answer, 503)
-        assert "migrations" in answer.json()["detail"]
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert "migrations" in response.json()["detail"]
         upgrade(url)
         assert client.get("/health/ready").status_code == 200
 
@@ -56,9 +56,9 @@ def test_without_a_key_server_the_process_runs_and_is_not_ready_until_there_is_o
     jwks_url = f"http://127.0.0.1:{port}/api/auth/jwks"
     with running_service(make_settings(database_url, jwks_url)) as client:
         assert client.get("/health").status_code == 200
-        answer = client.get("/health/ready")
-        assert_problem(answer, 503)
-        assert int(answer.headers["retry-after"]) > 0
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert int(response.headers["retry-after"]) > 0
         with running_key_server(key, port=port):
             time.sleep(RETRY_SECONDS)
             assert client.get("/health/ready").status_code == 200
@@ -68,8 +68,8 @@ def test_without_a_key_server_the_process_runs_and_is_not_ready_until_there_is_o
 def test_a_health_check_asks_for_no_token_and_minds_no_bad_one(
     client: httpx.Client, path: str
 ) -> None:
-    answer = client.get(path, headers={"Authorization": "Bearer nonsense"})
-    assert answer.status_code == 200
+    response = client.get(path, headers={"Authorization": "Bearer nonsense"})
+    assert response.status_code == 200
 
 
 def test_probes_ask_the_database_and_the_key_server_once_and_neon_may_sleep(

@@ -63,10 +63,12 @@ picks = st.integers(0, 1000)
 """Which of several things is meant, however many there are by then."""
 
 
-def what_it_says(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Give all of an answer that its receiver could learn something from."""
-    headers = [(n, v) for n, v in answer.headers.multi_items() if n not in ("x-request-id", "date")]
-    return answer.status_code, headers, answer.content
+def what_it_says(response: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Give all of an response that its receiver could learn something from."""
+    headers = [
+        (n, v) for n, v in response.headers.multi_items() if n not in ("x-request-id", "date")
+    ]
+    return response.status_code, headers, response.content
 
 
 class Ownership(RuleBasedStateMachine):
@@ -91,15 +93,15 @@ class Ownership(RuleBasedStateMachine):
     # What people say, and what nobody may ever hear
 
     def say(self, who: int, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Send a request with somebody's token; no mark of anybody else's is in the answer."""
+        """Send a request with somebody's token; no mark of anybody else's is in the response."""
         options = {} if body is None else {"json": body}
-        answer = self.people[who].call(method, path, **options)
+        response = self.people[who].call(method, path, **options)
         self.counted[0] += 1
-        self.check_marks(answer, who)
-        return answer
+        self.check_marks(response, who)
+        return response
 
-    def check_marks(self, answer: httpx.Response, who: int | None) -> None:
-        said = f"{answer.headers} {answer.text}"
+    def check_marks(self, response: httpx.Response, who: int | None) -> None:
+        said = f"{response.headers} {response.text}"
         for owner, mark in enumerate(self.marks):
             assert owner == who or mark not in said
 
@@ -124,9 +126,9 @@ class Ownership(RuleBasedStateMachine):
     @rule(who=people, body=bodies, pick=picks)
     def make(self, who: int, body: dict[str, Any], pick: int) -> None:
         body = self.marked(who, body)
-        answer = self.say(who, "POST", self.path(who, pick), body)
-        assert answer.status_code == 201
-        task = answer.json()
+        response = self.say(who, "POST", self.path(who, pick), body)
+        assert response.status_code == 201
+        task = response.json()
         assert task == {
             "id": task["id"],
             "user_id": self.people[who].id,
@@ -143,12 +145,12 @@ class Ownership(RuleBasedStateMachine):
     @rule(who=people, pick=picks)
     def read_own(self, who: int, pick: int) -> None:
         if task_id := self.one_of(who, pick):
-            answer = self.say(who, "GET", self.path(who, pick, f"/{task_id}"))
-            assert (answer.status_code, answer.json()) == (200, self.tasks[who][task_id])
+            response = self.say(who, "GET", self.path(who, pick, f"/{task_id}"))
+            assert (response.status_code, response.json()) == (200, self.tasks[who][task_id])
 
-    def changed(self, answer: httpx.Response, who: int, task_id: int, **expected: Any) -> None:
-        assert answer.status_code == 200
-        task = answer.json()
+    def changed(self, response: httpx.Response, who: int, task_id: int, **expected: Any) -> None:
+        assert response.status_code == 200
+        task = response.json()
         before = self.tasks[who][task_id]
         assert task == {**before, **expected, "updated_at": task["updated_at"]}
         assert task["updated_at"] >= before["updated_at"]
@@ -158,9 +160,9 @@ class Ownership(RuleBasedStateMachine):
     def replace_own(self, who: int, body: dict[str, Any], pick: int) -> None:
         if task_id := self.one_of(who, pick):
             body = self.marked(who, body)
-            answer = self.say(who, "PUT", self.path(who, pick, f"/{task_id}"), body)
+            response = self.say(who, "PUT", self.path(who, pick, f"/{task_id}"), body)
             self.changed(
-                answer,
+                response,
                 who,
                 task_id,
                 title=body["title"].strip(),
@@ -172,36 +174,36 @@ class Ownership(RuleBasedStateMachine):
     def change_own(self, who: int, body: dict[str, Any], pick: int) -> None:
         if task_id := self.one_of(who, pick):
             body = self.marked(who, body)
-            answer = self.say(who, "PATCH", self.path(who, pick, f"/{task_id}"), body)
+            response = self.say(who, "PATCH", self.path(who, pick, f"/{task_id}"), body)
             told = {name: body[name] for name in body if name != "user_id"}
             if "title" in told:
                 told["title"] = told["title"].strip()
-            self.changed(answer, who, task_id, **told)
+            self.changed(response, who, task_id, **told)
 
     @rule(who=people, completed=st.none() | st.booleans(), pick=picks)
     def complete_own(self, who: int, *, completed: bool | None, pick: int) -> None:
         if task_id := self.one_of(who, pick):
             body = None if completed is None else {"completed": completed}
-            answer = self.say(who, "PATCH", self.path(who, pick, f"/{task_id}/complete"), body)
+            response = self.say(who, "PATCH", self.path(who, pick, f"/{task_id}/complete"), body)
             before = self.tasks[who][task_id]["completed"]
             self.changed(
-                answer, who, task_id, completed=not before if completed is None else completed
+                response, who, task_id, completed=not before if completed is None else completed
             )
 
     @rule(who=people, pick=picks)
     def delete_own(self, who: int, pick: int) -> None:
         if task_id := self.one_of(who, pick):
-            answer = self.say(who, "DELETE", self.path(who, pick, f"/{task_id}"))
-            assert (answer.status_code, answer.content) == (204, b"")
+            response = self.say(who, "DELETE", self.path(who, pick, f"/{task_id}"))
+            assert (response.status_code, response.content) == (204, b"")
             del self.tasks[who][task_id]
             self.deleted.append(task_id)
 
     @rule(who=people)
     def ask_who_one_is(self, who: int) -> None:
-        answer = self.say(who, "GET", "/api/auth/me")
-        assert answer.status_code == 200
-        assert answer.json()["id"] == self.people[who].id
-        assert answer.json()["email"] == self.emails[who]
+        response = self.say(who, "GET", "/api/auth/me")
+        assert response.status_code == 200
+        assert response.json()["id"] == self.people[who].id
+        assert response.json()["email"] == self.emails[who]
 
     # What is somebody else's
 
@@ -218,12 +220,12 @@ class Ownership(RuleBasedStateMachine):
         method, suffix = operation
         body = body if method in ("PUT", "PATCH") else None
         if strange_id := self.strange_id(who, pick):
-            answers = [
+            responses = [
                 self.say(who, method, self.path(who, pick, f"/{task_id}{suffix}"), body)
                 for task_id in (strange_id, MAX_ID - pick)
             ]
-            assert answers[0].status_code in {400, 404}
-            assert what_it_says(answers[0]) == what_it_says(answers[1])
+            assert responses[0].status_code in {400, 404}
+            assert what_it_says(responses[0]) == what_it_says(responses[1])
 
     @rule(who=people, operation=operations, pick=picks)
     def reach_for_a_strange_task_with_a_good_body(
@@ -259,12 +261,12 @@ class Ownership(RuleBasedStateMachine):
             f"/api/{nobody}/tasks/{theirs or 1}{suffix}",
         ]
         all_tasks = [self.path(other, pick), self.path(other, pick + 1), f"/api/{nobody}/tasks"]
-        answers = [
+        responses = [
             self.say(who, method, path, body)
             for path in (all_tasks if suffix is None else one_task)
         ]
-        assert_problem(answers[0], 403)
-        assert len({str(what_it_says(answer)) for answer in answers}) == 1
+        assert_problem(responses[0], 403)
+        assert len({str(what_it_says(response)) for response in responses}) == 1
 
     @rule(
         other=people,
@@ -291,15 +293,15 @@ class Ownership(RuleBasedStateMachine):
             ({"Authorization": f"Bearer {broken}"}, 401),
             ({}, 401),
         ):
-            answers = []
+            responses = []
             for user, task_id in ((self.people[other].id, theirs or 1), (MAX_ID - pick, MAX_ID)):
                 end = "" if suffix is None else f"/{task_id}{suffix}"
                 path = f"/api/{user}/tasks{end}"
-                answers.append(self.client.request(method, path, json=body, headers=headers))
+                responses.append(self.client.request(method, path, json=body, headers=headers))
                 self.counted[0] += 1
-                self.check_marks(answers[-1], None)
-            assert_problem(answers[0], status)
-            assert what_it_says(answers[0]) == what_it_says(answers[1])
+                self.check_marks(responses[-1], None)
+            assert_problem(responses[0], status)
+            assert what_it_says(responses[0]) == what_it_says(responses[1])
             assert self.client.get("/api/auth/me", headers=headers).status_code == status
 
     # What must always hold
@@ -307,9 +309,9 @@ class Ownership(RuleBasedStateMachine):
     @invariant()
     def everybody_sees_their_own_tasks_as_they_left_them_and_no_other(self) -> None:
         for who, person in enumerate(self.people):
-            answer = self.say(who, "GET", f"/api/{person.id}/tasks")
-            assert answer.status_code == 200
-            assert answer.json() == list(self.tasks[who].values())
+            response = self.say(who, "GET", f"/api/{person.id}/tasks")
+            assert response.status_code == 200
+            assert response.json() == list(self.tasks[who].values())
 
 
 def test_no_sequence_of_requests_lets_anybody_at_what_is_not_theirs(

@@ -1,6 +1,6 @@
 """Schemathesis reads our own OpenAPI document and attacks the service with what it finds there.
 
-Nothing may answer 5xx or with anything undocumented, good input is taken, bad input is refused, and
+Nothing may response 5xx or with anything undocumented, good input is taken, bad input is refused, and
 nothing works without the token.
 """
 

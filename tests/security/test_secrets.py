@@ -1,4 +1,4 @@
-"""Tests that no secret gets out: not in a log, an answer, an error or what OpenTelemetry gets."""
+"""Tests that no secret gets out: not in a log, an response, an error or what OpenTelemetry gets."""
 
 import traceback
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Told:
     collector: Collector
     log: list[str]
     secrets: dict[str, list[str]] = field(default_factory=dict)
-    answers: list[httpx.Response] = field(default_factory=list)
+    responses: list[httpx.Response] = field(default_factory=list)
 
     def keep(self, kind: str, secret: str) -> str:
         """Note a secret."""
@@ -46,9 +46,9 @@ def use(
         return told.keep("password", f"{text}{uuid4().hex}")
 
     def send(method: str, path: str, **options: object) -> httpx.Response:
-        answer = client.request(method, path, **options)  # type: ignore[arg-type] # as httpx takes them
-        told.answers.append(answer)
-        return answer
+        response = client.request(method, path, **options)  # type: ignore[arg-type] # as httpx takes them
+        told.responses.append(response)
+        return response
 
     def post(path: str, **body: object) -> int:
         return send("POST", path, json=body).status_code
@@ -143,10 +143,10 @@ def test_no_secret_is_in_the_log(told: Told, kind: str) -> None:
 
 @KINDS
 def test_no_secret_is_in_an_answer(told: Told, kind: str) -> None:
-    assert len(told.answers) > 40
-    for answer in told.answers:
-        said = f"{answer.headers!r}{answer.text}"
-        assert not [secret for secret in told.secrets[kind] if secret in said], answer.url
+    assert len(told.responses) > 40
+    for response in told.responses:
+        said = f"{response.headers!r}{response.text}"
+        assert not [secret for secret in told.secrets[kind] if secret in said], response.url
 
 
 @KINDS

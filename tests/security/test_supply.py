@@ -154,7 +154,7 @@ def test_ci_skips_no_test_whose_program_is_missing() -> None:
 
 
 def audited(folder: Path, known: str, status: int) -> subprocess.CompletedProcess[str]:
-    """Run the check with a pip-audit that answers so: `known` for the release that has faults."""
+    """Run the check with a pip-audit that responses so: `known` for the release that has faults."""
     stub = folder / "uvx"
     stub.write_text(
         "#!/bin/sh\n"
