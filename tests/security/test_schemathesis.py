@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 SECONDS = 60
 """How long it may take; on an idle machine it is done in a quarter of that."""
 
-# JSON Schema cannot say that NUL is refused, which has its own tests, nor which addresses, passwords
-# and cursors are valid: those may be refused.
+# JSON Schema cannot say that NUL is refused, which has its own tests, nor which addresses and
+# passwords are valid: those may be refused.
 CONFIGURATION = """
 headers = {{ Authorization = "Bearer {token}" }}
 continue-on-failure = true
