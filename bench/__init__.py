@@ -1,1 +1,1 @@
-"""How fast the service is, beside what else could be built from the same parts."""
+"""The benchmark: the service compared with the same endpoints written in other ways."""

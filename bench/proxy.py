@@ -1,4 +1,4 @@
-"""A wire that is long: it passes on what it gets, some time later."""
+"""A TCP proxy that adds latency."""
 
 import asyncio
 import threading
@@ -6,48 +6,41 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
-
-PIECE_BYTES: Final = 65_536
 
 
 @contextmanager
 def delaying_proxy(socket: Path, seconds: float) -> Iterator[int]:
-    """Give a port of this machine that leads to a Unix socket, `seconds` away each way.
+    """Yield a local port that forwards to a Unix socket, delaying each direction by `seconds`.
 
-    Whoever connected has to be gone when the block ends.
+    Clients must disconnect before the block ends.
     """
 
     async def connect(reader: StreamReader, writer: StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(socket)
-        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+        upstream_reader, upstream_writer = await asyncio.open_unix_connection(socket)
+        await asyncio.gather(forward(reader, upstream_writer), forward(upstream_reader, writer))
 
-    async def carry(reader: StreamReader, writer: StreamWriter) -> None:
-        try:
-            while piece := await reader.read(PIECE_BYTES):
-                loop.call_later(seconds, writer.write, piece)
-        except ConnectionError:
-            pass  # an end like any other
+    async def forward(reader: StreamReader, writer: StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                loop.call_later(seconds, writer.write, data)
         await asyncio.sleep(seconds)
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
 
+    async def close() -> None:
+        server.close()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        listening = asyncio.start_server(connect, "127.0.0.1", 0)
-        server = asyncio.run_coroutine_threadsafe(listening, loop).result()
-        port: int = server.sockets[0].getsockname()[1]
-        yield port
-        asyncio.run_coroutine_threadsafe(_close(server), loop).result()
+        starting = asyncio.start_server(connect, "127.0.0.1", 0)
+        server = asyncio.run_coroutine_threadsafe(starting, loop).result()
+        yield server.sockets[0].getsockname()[1]
+        asyncio.run_coroutine_threadsafe(close(), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-async def _close(server: asyncio.Server) -> None:
-    server.close()
-    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))

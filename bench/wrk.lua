@@ -1,8 +1,7 @@
--- Sends the requests of a file over and over, and writes what came of it as JSON.
--- Arguments: the file, whose lines are method, path, token and body with tabs between, and how many
--- of them to leave out at first. Says that it is ready by a line on standard error.
+-- Send the requests of a file in a loop, and write the result as JSON.
+-- Each line of the file: method, path, token and body, separated by tabs.
 
-local requests, count, turn = {}, 0, 0
+local requests, turn = {}, 0
 
 function init(arguments)
   for line in io.lines(arguments[1]) do
@@ -10,23 +9,20 @@ function init(arguments)
     local headers = { ["Host"] = wrk.headers["Host"] }
     if token ~= "" then headers["Authorization"] = "Bearer " .. token end
     if body ~= "" then headers["Content-Type"] = "application/json" else body = nil end
-    count = count + 1
-    requests[count] = wrk.format(method, path, headers, body)
+    requests[#requests + 1] = wrk.format(method, path, headers, body)
   end
-  turn = tonumber(arguments[2])
-  io.stderr:write("ready\n")
 end
 
 function request()
-  turn = turn % count + 1
+  turn = turn % #requests + 1
   return requests[turn]
 end
 
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '\n{"requests": %d, "microseconds": %d, "refused": %d, "broken": %d, "median": %d, "p99": %d}\n',
-    summary.requests, summary.duration, errors.status,
-    errors.connect + errors.read + errors.write + errors.timeout,
-    latency:percentile(50), latency:percentile(99)))
+    '\n{"requests": %d, "seconds": %f, "failed": %d, "median": %f, "p99": %f}\n',
+    summary.requests, summary.duration / 1e6,
+    errors.status + errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50) / 1e6, latency:percentile(99) / 1e6))
 end

@@ -13,24 +13,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.driver import Connector, DeadlineError, install_wait_callback
+from core.driver import TIMEOUTS, Connector, DeadlineError, Timeouts, install_wait_callback
 
 WAIT_SECONDS: Final = 3
-"""How long a request waits for a connection of the pool."""
 
 
-def make_engine(url: str, pool_size: int) -> AsyncEngine:
+def make_engine(
+    url: str, pool_size: int, timeouts: Timeouts = TIMEOUTS, wait_seconds: float = WAIT_SECONDS
+) -> AsyncEngine:
     """Make an engine for a libpq address, with a pool of at most `pool_size` connections.
 
-    libpq reads the address itself, so that every parameter in it counts.
+    libpq reads the address itself, so that every parameter in it counts. `wait_seconds` is how
+    long a request waits for a connection of the pool.
     """
     install_wait_callback()
     return create_async_engine(
         "postgresql+psycopg2_asyncio://",
-        creator=Connector(url, pool_size),
+        creator=Connector(url, pool_size, timeouts),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=WAIT_SECONDS,
+        pool_timeout=wait_seconds,
         # Those that are not needed age, and Neon may suspend its compute.
         pool_use_lifo=True,
         pool_pre_ping=True,

@@ -11,7 +11,9 @@ import os
 import select
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, override
+from contextlib import suppress
+from math import ceil
+from typing import Any, Final, NamedTuple, override
 
 import psycopg2
 from psycopg2 import _psycopg, extensions
@@ -25,7 +27,22 @@ from core.telemetry import statement_span
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
 IDLE_SECONDS: Final = 30
-"""A connection that was idle for longer is checked by a round trip when it is taken."""
+CANCEL_SECONDS: Final = 1
+CANCEL_AGAIN_SECONDS: Final = 0.1
+
+
+class Timeouts(NamedTuple):
+    """How long the connections of an engine wait for PostgreSQL, in seconds."""
+
+    connect: float = CONNECT_SECONDS
+    statement: float = STATEMENT_SECONDS
+    idle: float = IDLE_SECONDS
+    """A connection that was idle for longer is checked by a round trip when it is taken."""
+    cancel: float = CANCEL_SECONDS
+    """How long a command that is given up keeps its connection, for the server to cancel it."""
+
+
+TIMEOUTS: Final = Timeouts()
 
 registry.register("postgresql.psycopg2_asyncio", __name__, "AsyncioDialect")
 
@@ -52,36 +69,52 @@ class AsyncioConnection(extensions.connection):
     sends could not be told from the next result.
     """
 
+    is_opening = True
     _loop: asyncio.AbstractEventLoop | None = None
     _waiter: asyncio.Future[None] | None = None
     _descriptor: int
     _cancelling: ThreadPoolExecutor
-    last_used: float
+    _timeouts: Timeouts
+    _last_used: float
     """When the last command ended, on the monotonic clock."""
 
-    def attach(self, cancelling: ThreadPoolExecutor) -> None:
-        """Wait on the running event loop from now on; `cancelling` sends cancel requests."""
-        self._loop = asyncio.get_running_loop()
+    def attach(self, cancelling: ThreadPoolExecutor, timeouts: Timeouts) -> None:
+        """Wait on the running event loop from now on; `cancelling` sends cancel requests.
+
+        Raises psycopg2.OperationalError when the process has too many open files.
+        """
+        self.is_opening = False
         self._cancelling = cancelling
-        self._descriptor = os.dup(self.fileno())
+        self._timeouts = timeouts
+        try:
+            self._descriptor = os.dup(self.fileno())
+        except OSError as error:
+            self.close()
+            raise psycopg2.OperationalError(str(error)) from error
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._advance)
-        self.last_used = time.monotonic()
+        self._last_used = time.monotonic()
 
     @property
     def is_attached(self) -> bool:
         """False once the connection is closed or the server has closed it."""
         return self._loop is not None
 
+    @property
+    def is_long_idle(self) -> bool:
+        """Whether the last command ended so long ago that the connection may be gone unnoticed."""
+        return time.monotonic() - self._last_used > self._timeouts.idle
+
     def wait(self) -> None:
         """Wait until the running command is over.
 
-        Raises DeadlineError after `STATEMENT_SECONDS`. A command that is given up, by that or by a
+        Raises DeadlineError after `Timeouts.statement`. A command that is given up, by that or by a
         cancellation, is cancelled on the server as well.
         """
         if self._loop is None:
             raise psycopg2.OperationalError("the connection is closed")
         waiter = self._waiter = self._loop.create_future()
-        deadline = self._loop.call_later(STATEMENT_SECONDS, self._expire)
+        deadline = self._loop.call_later(self._timeouts.statement, self._expire)
         try:
             self._advance()
             await_only(waiter)
@@ -97,7 +130,7 @@ class AsyncioConnection(extensions.connection):
         finally:
             deadline.cancel()
             self._waiter = None
-        self.last_used = time.monotonic()
+        self._last_used = time.monotonic()
 
     @override
     def close(self) -> None:
@@ -144,14 +177,35 @@ class AsyncioConnection(extensions.connection):
             self._loop = None
 
     def _cancel(self) -> None:
-        """Have the server cancel the running command, without waiting for it."""
-        request = _libpq.PQcancelCreate(self.pgconn_ptr)
+        """Have the server cancel the running command, and wait until it is over.
 
-        def send() -> None:
-            _libpq.PQcancelBlocking(request)
-            _libpq.PQcancelFinish(request)
+        The connection stays open until then: PgBouncer forgets what a client that has gone had
+        running. Nor does the pool open another one in its place before.
+        """
+        if self._loop is not None:
+            self._waiter = self._loop.create_future()
+            sending = self._loop.create_task(self._send_cancels(self._loop, self._waiter))
+            while not sending.done():
+                # anyio cancels a task again and again until it ends.
+                with suppress(asyncio.CancelledError):
+                    await_only(asyncio.wait([sending]))
 
-        self._cancelling.submit(send)
+    async def _send_cancels(
+        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+    ) -> None:
+        """Send cancel requests until the command has ended.
+
+        PgBouncer ignores one that comes before it has found a connection for the command.
+        """
+        with suppress(TimeoutError, psycopg2.Error):
+            async with asyncio.timeout(self._timeouts.cancel):
+                while True:
+                    request = _libpq.PQcancelCreate(self.pgconn_ptr)
+                    await loop.run_in_executor(self._cancelling, _send_cancel, request)
+                    await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
+                    if ended.done():
+                        ended.result()
+                        return
 
 
 class AsyncioCursor(extensions.cursor):
@@ -171,21 +225,22 @@ class Connector:
     as connections, so that opening one never waits for another.
     """
 
-    def __init__(self, url: str, pool_size: int) -> None:
+    def __init__(self, url: str, pool_size: int, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
         # libpq holds a cancel request to the same time-out.
-        self._dsn = extensions.make_dsn(url, connect_timeout=CONNECT_SECONDS)
+        self._dsn = extensions.make_dsn(url, connect_timeout=ceil(timeouts.connect))
         self._connecting = ThreadPoolExecutor(pool_size, thread_name_prefix="connect")
         self._cancelling = ThreadPoolExecutor(pool_size, thread_name_prefix="cancel")
 
     def __call__(self) -> AsyncioConnection:
         """Open a connection, inside SQLAlchemy's greenlet. Raises psycopg2.OperationalError."""
         connection = await_only(self._open())
-        connection.attach(self._cancelling)
+        connection.attach(self._cancelling, self._timeouts)
         return connection
 
     async def _open(self) -> AsyncioConnection:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._timeouts.connect):
                 return await asyncio.get_running_loop().run_in_executor(
                     self._connecting, _connect, self._dsn
                 )
@@ -215,9 +270,12 @@ class AsyncioDialect(PGDialect_psycopg2):
         """
         if not dbapi_connection.is_attached:
             return False
-        dbapi_connection.poll()
-        if time.monotonic() - dbapi_connection.last_used > IDLE_SECONDS:
-            super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        try:
+            dbapi_connection.poll()
+            if dbapi_connection.is_long_idle:
+                super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        except psycopg2.Error:
+            return False
         return True
 
     @override
@@ -241,10 +299,15 @@ def install_wait_callback() -> None:
 
 
 def _wait(connection: extensions.connection) -> None:
-    if isinstance(connection, AsyncioConnection) and connection.is_attached:
+    if isinstance(connection, AsyncioConnection) and not connection.is_opening:
         connection.wait()
     else:
         _wait_blocking(connection)
+
+
+def _send_cancel(request: int) -> None:
+    _libpq.PQcancelBlocking(request)
+    _libpq.PQcancelFinish(request)
 
 
 def _connect(dsn: str) -> AsyncioConnection:

@@ -56,11 +56,12 @@ class MemoryLimiter(Limiter):
     """Counts attempts in this process, at a cost that does not grow with who else tries.
 
     limits' own memory looks through all that it holds after each attempt. Here an attempt drops
-    the two that are over for longest, or else the oldest where there are `KEPT_IN_MEMORY` of its
+    the two that are over for longest, or else the oldest where there are `max_kept` of its
     kind. Each kind has room of its own: many addresses do not make an account forgotten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_kept: int = KEPT_IN_MEMORY) -> None:
+        self._max_kept = max_kept
         # The times of the attempts by kind and name; who tried last comes last. (A plain dict
         # takes ever longer to find its first key when those before it were deleted.)
         self._kinds: defaultdict[str, OrderedDict[str, list[float]]] = defaultdict(OrderedDict)
@@ -78,7 +79,7 @@ class MemoryLimiter(Limiter):
         # One may have come, so that two see to it that all that are over go.
         for _ in range(2):
             oldest = next(iter(kept.values()))
-            if len(kept) > KEPT_IN_MEMORY or not oldest or oldest[-1] < now - limit.get_expiry():
+            if len(kept) > self._max_kept or not oldest or oldest[-1] < now - limit.get_expiry():
                 kept.popitem(last=False)
         return True
 

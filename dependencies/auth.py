@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from cachetools import TTLCache
 from email_validator import EmailNotValidError, validate_email
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from opentelemetry import metrics
 
@@ -54,9 +54,11 @@ class CurrentUser:
 class AccountResolver:
     """Finds the account of a token, and remembers it: a known subject costs no query."""
 
-    def __init__(self, remembered_seconds: float = REMEMBERED_SECONDS) -> None:
+    def __init__(
+        self, remembered_seconds: float = REMEMBERED_SECONDS, max_remembered: int = MAX_REMEMBERED
+    ) -> None:
         self._remembered: TTLCache[str, tuple[str | None, CurrentUser]] = TTLCache(
-            MAX_REMEMBERED, remembered_seconds
+            max_remembered, remembered_seconds
         )
 
     async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
@@ -202,7 +204,16 @@ def _single_token(request: Request, credentials: HTTPAuthorizationCredentials | 
 CurrentUserDep = Annotated[CurrentUser, Depends(get_current_user)]
 
 
-async def get_owner(user_id: str, current: CurrentUserDep) -> int:
+async def get_owner(
+    user_id: Annotated[
+        str,
+        Path(
+            description="The caller: `me`, the account's `id`, or the token's `sub`",
+            examples=["me"],
+        ),
+    ],
+    current: CurrentUserDep,
+) -> int:
     """Return the caller's id where `user_id` in the path is theirs: `me`, `User.id` or `sub`.
 
     Raises ForbiddenError for any other, whether there is such a user or not.

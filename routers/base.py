@@ -54,9 +54,18 @@ IfNoneMatch = Annotated[
     list[str] | None,
     Header(description="Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"),
 ]
-NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
-    304: {"description": "The caller has this version already"}
-}
+
+
+def documented(
+    status_code: int, *headers: str, description: str = "Successful response"
+) -> dict[int | str, dict[str, Any]]:
+    """Document, for OpenAPI, the headers of a response (`core.openapi` describes each)."""
+    return {status_code: {"description": description, "x-headers": headers}}
+
+
+def not_modified(*headers: str) -> dict[int | str, dict[str, Any]]:
+    """Document, for OpenAPI, the response to a caller that has the newest version."""
+    return documented(304, *headers, description="The caller has this version already")
 
 
 def tagged_response(

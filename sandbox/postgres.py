@@ -1,7 +1,7 @@
-"""A real PostgreSQL from a wheel: nothing to install, nothing left running.
+"""A real PostgreSQL from a wheel: nothing to install, and no process left behind.
 
-As a command, it runs another one with DATABASE_URL set to a new, migrated database:
-`uv run python -m sandbox.postgres alembic check`.
+`uv run python -m sandbox.postgres COMMAND` runs a command with DATABASE_URL set to a new, migrated
+database, for example `alembic check`.
 """
 
 import os
@@ -21,34 +21,34 @@ with warnings.catch_warnings():
 
 from core.migrations import upgrade
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a polite kill, and a terminal that is closed."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Sent by Ctrl-C, by `kill`, and when a terminal is closed."""
 
 
 @contextmanager
 def running_postgres(folder: Path, *, keep: bool = True) -> Iterator[str]:
-    """Run PostgreSQL on the data in `folder`, made where there is none; gives its address.
+    """Run PostgreSQL with its data in `folder`, which is created if needed, and yield its URL.
 
     Processes that name the same folder share the server; the last one stops it, and deletes the
-    data unless it is to be kept. From here on, what would end the process at once (a polite kill,
-    a terminal that is closed) is as Ctrl-C is, so that it is stopped in any case.
+    data unless `keep` is true. From now on, signals that would end the process at once raise
+    KeyboardInterrupt, as Ctrl-C does, so that PostgreSQL is always stopped.
     """
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    with _undisturbed():
+    with _signals_blocked():
         server = get_server(folder, cleanup_mode="stop" if keep else "delete")
     try:
         yield server.get_uri()
     finally:
-        with _undisturbed():
+        with _signals_blocked():
             server.cleanup()
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let signals wait: they would end PostgreSQL's own programs half-way, and leave it running."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+def _signals_blocked() -> Iterator[None]:
+    """Delay signals: they would interrupt PostgreSQL's own programs and leave a server running."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def main() -> int:
-    """Run the command that the arguments name."""
+    """Run the command in the arguments and return its exit status."""
     folder = Path(tempfile.gettempdir()) / f"todo-backend-{os.getpid()}"
     try:
         with running_postgres(folder, keep=False) as url:

@@ -1,9 +1,11 @@
 """What every body of a request has in common."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 # PostgreSQL returns times in the zone of its session, which its administrator chooses.
 Timestamp = Annotated[
@@ -13,14 +15,18 @@ Timestamp = Annotated[
 ]
 
 
-def _refuse_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("This must have no NUL character")
+_NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def _require_storable(value: str) -> str:
+    if _NOT_STORABLE.search(value):
+        # As pydantic names the type of some of these errors itself.
+        raise PydanticCustomError("string_unicode", "not storable")
     return value
 
 
-Text = Annotated[str, AfterValidator(_refuse_nul)]
-"""Text that PostgreSQL can store; pydantic refuses lone surrogates."""
+Storable = AfterValidator(_require_storable)
+"""For text that PostgreSQL can store; behind the limits of length, which are checked first."""
 
 
 class Body(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.base import Body, Text, Timestamp
+from schemas.base import Body, Storable, Timestamp
 from schemas.task import TaskExport
 from utils.security import MIN_PASSWORD_CHARACTERS, normalise_password, password_fault
 
@@ -27,12 +27,14 @@ def _strong(password: str) -> str:
 
 # The length first: what follows takes longer than linear time.
 EmailAddress = Annotated[
-    Text,
+    str,
     Field(max_length=254, examples=["user@example.com"], json_schema_extra={"format": "email"}),
+    Storable,
     AfterValidator(_address),
 ]
 Password = Annotated[
-    Text,
+    str,
+    Storable,
     AfterValidator(normalise_password),
     Field(examples=["secure_password_123"], json_schema_extra={"format": "password"}),
 ]

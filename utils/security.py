@@ -15,17 +15,17 @@ MAX_PASSWORD_BYTES = 72
 """The longest password in bytes of UTF-8: bcrypt looks no further."""
 
 HASH_SECONDS = 10
-"""How long a request waits for its hash, those before it included."""
 
 UNUSABLE_HASH = "!"
 """Stands where an account has no password; no password matches it."""
 
-# A real hash, of a password that nobody knows: what a login is checked against when there is none.
-_NOBODYS_HASH = "$2b$12$wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
+# The salt and digest of a password that nobody knows: what a login is checked against when there
+# is no hash.
+_NOBODYS = "wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
 
 
 class HashingBusyError(Exception):
-    """More passwords are waiting to be hashed than can be in `HASH_SECONDS`."""
+    """More passwords are waiting to be hashed than can be in time."""
 
 
 class PasswordHasher:
@@ -33,10 +33,13 @@ class PasswordHasher:
 
     A hash costs a quarter of a second of one core. bcrypt lets go of the GIL meanwhile, so a thread
     is enough to keep the event loop free; one core is left to everything else, where there are two.
+    A request waits for its hash, those before it included, for `max_seconds`.
     """
 
-    def __init__(self) -> None:
-        self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=12)
+    def __init__(self, rounds: int = 12, max_seconds: float = HASH_SECONDS) -> None:
+        self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=rounds)
+        self._nobodys_hash = f"$2b${rounds:02}${_NOBODYS}"
+        self._max_seconds = max_seconds
         self._limiter = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
 
     async def hash(self, password: str) -> str:
@@ -52,12 +55,12 @@ class PasswordHasher:
         """
         hopeless = password_hash in (None, UNUSABLE_HASH) or not _fits_bcrypt(password)
         if hopeless:
-            password, password_hash = "", _NOBODYS_HASH
+            password, password_hash = "", self._nobodys_hash
         return await self._run(self._context.verify, password, password_hash) and not hopeless
 
     async def _run[T](self, work: Callable[..., T], *args: str | None) -> T:
         try:
-            async with asyncio.timeout(HASH_SECONDS):
+            async with asyncio.timeout(self._max_seconds):
                 return await to_thread.run_sync(work, *args, limiter=self._limiter)
         except TimeoutError:
             raise HashingBusyError from None

@@ -22,7 +22,6 @@ MAX_TOKEN_BYTES: Final = 16 * 1024
 LEEWAY_SECONDS: Final = 10
 """How far the clocks of the issuer and of this machine may be apart."""
 MAX_REMEMBERED: Final = 10_000
-"""How many verified tokens are remembered at most."""
 
 _SHAPE: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
@@ -55,13 +54,19 @@ class _Verified:
 class TokenVerifier:
     """Checks tokens with a key set, and remembers those whose signature it has checked.
 
-    `clock` gives the seconds since 1970 (RFC 7519 §2, NumericDate).
+    `clock` gives the seconds since 1970 (RFC 7519 §2, NumericDate); `max_remembered` is how many
+    tokens are remembered.
     """
 
-    def __init__(self, keys: KeySet, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        keys: KeySet,
+        clock: Callable[[], float] = time.time,
+        max_remembered: int = MAX_REMEMBERED,
+    ) -> None:
         self._keys = keys
         self._clock = clock
-        self._remembered: LRUCache[bytes, _Verified] = LRUCache(MAX_REMEMBERED)
+        self._remembered: LRUCache[bytes, _Verified] = LRUCache(max_remembered)
 
     async def verify(self, token: str, issuer: str, audience: str) -> Claims:
         """Return the claims of a valid token of this issuer for this audience.

@@ -1,1 +1,1 @@
-"""Tests of the benchmark: that it runs and says what it found, never how fast anything is."""
+"""Tests of the benchmark: that it runs and reports correctly, never how fast anything is."""

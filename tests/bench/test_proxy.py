@@ -1,4 +1,4 @@
-"""The long wire: late, but whole."""
+"""Tests of the delaying proxy."""
 
 import socket
 import socketserver
@@ -14,8 +14,8 @@ from bench.proxy import delaying_proxy
 
 class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        while piece := self.request.recv(65_536):
-            self.request.sendall(piece)
+        while data := self.request.recv(65_536):
+            self.request.sendall(data)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def echo(tmp_path: Path) -> Iterator[Path]:
         thread.join()
 
 
-def test_what_goes_through_comes_back_whole_and_late(echo: Path) -> None:
+def test_data_arrives_complete_and_delayed(echo: Path) -> None:
     sent = bytes(range(256)) * 1000
     with (
         delaying_proxy(echo, 0.03) as port,
@@ -37,14 +37,14 @@ def test_what_goes_through_comes_back_whole_and_late(echo: Path) -> None:
     ):
         started_at = time.monotonic()
         connection.sendall(sent)
-        answer = connection.recv(65_536)
+        received = connection.recv(65_536)
         assert time.monotonic() - started_at >= 0.06
-        while len(answer) < len(sent):
-            answer += connection.recv(65_536)
-        assert answer == sent
+        while len(received) < len(sent):
+            received += connection.recv(65_536)
+        assert received == sent
 
 
-def test_an_end_on_one_side_is_passed_on(echo: Path) -> None:
+def test_the_end_of_a_stream_is_forwarded(echo: Path) -> None:
     with (
         delaying_proxy(echo, 0.001) as port,
         socket.create_connection(("127.0.0.1", port)) as connection,

@@ -199,11 +199,3 @@ def test_a_real_process_logs_each_request_once_and_nothing_secret(
         ("GET", "/api/{user_id}/tasks", 401, None),
         ("GET", "(none)", 404, None),
     ]
-
-
-def test_the_time_of_a_line_is_written_as_logging_writes_it() -> None:
-    quick, plain = logs._TextFormatter("%(asctime)s"), logging.Formatter("%(asctime)s")
-    record = logging.makeLogRecord({})
-    for seconds in (0, 0.001, 0.9999, 1, 3600.5, 3600.25, 1e9):
-        record.created, record.msecs = seconds, seconds % 1 * 1000
-        assert quick.format(record) == plain.format(record)

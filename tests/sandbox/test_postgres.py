@@ -1,4 +1,4 @@
-"""Tests of the PostgreSQL from a wheel: whatever ends the process that runs it, ends it too."""
+"""Tests of the PostgreSQL from a wheel: it stops together with the process that started it."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """Run Python with all temporary files in `folder`, which shows in PostgreSQL's own command."""
+    """Run Python with its temporary files in `folder`, which PostgreSQL's processes then name."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST")
     }
@@ -31,13 +31,13 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
 
 
 def processes_in(folder: Path) -> list[list[str]]:
-    """Give the commands of those that name the folder."""
+    """Return the command lines that name the folder."""
     commands = [each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"])]
     return [command for command in commands if str(folder) in " ".join(command)]
 
 
-def stopped(process: subprocess.Popen[str], folder: Path, number: signal.Signals) -> str:
-    """Send a signal, and see to it that nothing is left; gives what was printed."""
+def stop(process: subprocess.Popen[str], folder: Path, number: signal.Signals) -> str:
+    """Send a signal, check that nothing is left, and return what was printed."""
     process.send_signal(number)
     printed = process.communicate(timeout=30)[0]
     assert processes_in(folder) == []
@@ -54,36 +54,36 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def program(folder: Path, seconds: float) -> str:
-    """Give lines that say so in a file, and wait."""
+    """Return code that creates the file `up` and waits."""
     return (
         f"import pathlib, time; pathlib.Path({str(folder / 'up')!r}).touch(); time.sleep({seconds})"
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_command_with_a_database_ends_with_it_when_it_is_told_to(
+def test_a_signal_stops_the_command_and_its_database(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     command = (sys.executable, "-c", program(tmp_path, 60))
     with start(tmp_path, "-m", "sandbox.postgres", *command) as process:
         wait_until((tmp_path / "up").exists, process)
         assert any(command[0].endswith("/postgres") for command in processes_in(tmp_path))
-        assert stopped(process, tmp_path, number) == ""
+        assert stop(process, tmp_path, number) == ""
     assert process.returncode == 130
 
 
 @pytest.mark.parametrize("command", ["initdb", "pg_ctl"])
-def test_a_database_that_is_only_just_starting_is_ended_too(tmp_path: Path, command: str) -> None:
-    def starting() -> bool:
+def test_a_signal_during_start_up_stops_the_database(tmp_path: Path, command: str) -> None:
+    def is_starting() -> bool:
         return any(each[0].endswith(f"/{command}") for each in processes_in(tmp_path))
 
     with start(tmp_path, "-m", "sandbox.postgres", "true") as process:
-        wait_until(starting, process)
-        stopped(process, tmp_path, signal.SIGTERM)
+        wait_until(is_starting, process)
+        stop(process, tmp_path, signal.SIGTERM)
     assert process.returncode == 130
 
 
-def test_a_command_that_ends_by_itself_gives_its_status(tmp_path: Path) -> None:
+def test_the_command_has_the_database_and_its_exit_status_is_returned(tmp_path: Path) -> None:
     status = "import os, sys; sys.exit(7 if 'todo-backend' in os.environ['DATABASE_URL'] else 0)"
     with start(tmp_path, "-m", "sandbox.postgres", sys.executable, "-c", status) as process:
         assert process.wait(60) == 7
@@ -91,15 +91,13 @@ def test_a_command_that_ends_by_itself_gives_its_status(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_run_of_the_tests_ends_with_its_database_when_it_is_told_to(
-    tmp_path: Path, workers: str
-) -> None:
+def test_a_signal_stops_a_test_run_and_its_database(tmp_path: Path, workers: str) -> None:
     test = tmp_path / "test_that_waits.py"
-    # A worker ends its test first, for which it has 10 seconds.
+    # A worker finishes its current test first, within 10 seconds.
     test.write_text(f"def test_that_waits():\n    {program(tmp_path, 3)}\n")
     options = ("-n", workers, "--no-cov", "-p", "tests.conftest", "-c", "pyproject.toml")
     with start(tmp_path, "-m", "pytest", *options, str(test)) as process:
         wait_until((tmp_path / "up").exists, process)
         assert any(command[0].endswith("/postgres") for command in processes_in(tmp_path))
-        assert "KeyboardInterrupt" in stopped(process, tmp_path, signal.SIGTERM)
+        assert "KeyboardInterrupt" in stop(process, tmp_path, signal.SIGTERM)
     assert process.returncode == pytest.ExitCode.INTERRUPTED

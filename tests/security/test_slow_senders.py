@@ -16,15 +16,14 @@ import httpx
 import psutil
 import pytest
 
-from core.http_protocol import HEAD_SECONDS, MAX_HEAD_SIZE
-from core.problems import BODY_SECONDS
+from core.http_protocol import MAX_HEADERS_SIZE, LimitedHttpProtocol
+from core.middleware import BODY_SECONDS
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.process import production_options, running_process, variables
 from tests.support.service import ORIGIN, Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 from tests.support.wire import request
-from utils import connections
 
 GRACE_SECONDS = 8
 """How much later than it should a connection may end, on a busy machine."""
@@ -49,7 +48,7 @@ def drip(client: httpx.Client, start: bytes, piece: bytes) -> tuple[float, bytes
     """Send a start, then a piece a second; gives when the connection ended, and all that came."""
     began = time.monotonic()
     answer = b""
-    limit = began + HEAD_SECONDS + GRACE_SECONDS
+    limit = began + LimitedHttpProtocol.header_seconds + GRACE_SECONDS
     with connect(client) as peer:
         peer.sendall(start)
         peer.settimeout(1)
@@ -198,13 +197,13 @@ def test_a_head_is_kept_up_to_its_limit_and_no_further(
     production: httpx.Client, key: SigningKey
 ) -> None:
     alice = Person(production, key)
-    padding = MAX_HEAD_SIZE - 2000
+    padding = MAX_HEADERS_SIZE - 2000
     answer = alice.tasks("GET", headers={"X-Padding": "a" * padding})
     assert (answer.status_code, answer.json()) == (200, [])
-    too_long = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (MAX_HEAD_SIZE + 1)
+    too_long = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (MAX_HEADERS_SIZE + 1)
     refused = refusal(production, too_long)
     assert_problem(refused, 400)
-    assert refused.json()["detail"] == "The request's head is too long."
+    assert refused.json()["detail"] == "The request's headers are too long."
 
 
 @pytest.mark.parametrize(
@@ -220,14 +219,17 @@ def test_what_is_no_http_is_refused_as_everything_else_is(
     assert "Server" not in refused.headers
 
 
+class ImpatientProtocol(LimitedHttpProtocol):
+    """Production's protocol, with less patience."""
+
+    unread_seconds = 2
+
+
 @pytest.fixture
-def impatient(
-    database_url: str, key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[httpx.Client]:
+def impatient(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
     """Run the service with production's protocol, which waits two seconds for a reader."""
-    monkeypatch.setattr(connections, "UNREAD_SECONDS", 2)
     settings = make_settings(database_url, key_server.url)
-    with running_service(settings, http=connections.LimitedHttpProtocol) as client:
+    with running_service(settings, http=ImpatientProtocol) as client:
         yield client
 
 
@@ -248,7 +250,7 @@ def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
         peer.settimeout(20)
         peer.sendall(request(alice.id, alice.token, "GET") * answers)
         if not reading:
-            time.sleep(2 * connections.UNREAD_SECONDS + 1)
+            time.sleep(2 * ImpatientProtocol.unread_seconds + 1)
         with suppress(ConnectionResetError):
             while part := peer.recv(262_144):
                 received += len(part)

@@ -3,17 +3,24 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Final
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from pydantic import SecretStr
 
+from core.database import make_engine
+from core.driver import Timeouts
 from core.settings import Settings
 from main import create_app
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
+from utils.security import PasswordHasher
+
+Adapt = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+"""Replaces parts of a started application (`app.state`) for as long as it runs."""
 
 ORIGIN = "http://localhost:3000"
 
@@ -34,14 +41,54 @@ def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
     )
 
 
+def adapted(app: FastAPI, adapt: Adapt) -> FastAPI:
+    """Have the application adapted once it has started."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with inner(app) as state, adapt(app):
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+@asynccontextmanager
+async def quick_hashes(app: FastAPI) -> AsyncIterator[None]:
+    """Hash passwords at bcrypt's lowest cost, for tests that are not about it."""
+    app.state.hasher = PasswordHasher(rounds=4)
+    yield
+
+
+SHORT: Final = Timeouts(connect=0.5, statement=0.5)
+
+
+def impatient(timeouts: Timeouts = SHORT, wait_seconds: float = 0.3) -> Adapt:
+    """Wait for PostgreSQL less long than a service would."""
+
+    @asynccontextmanager
+    async def adapt(app: FastAPI) -> AsyncIterator[None]:
+        settings: Settings = app.state.settings
+        url, size = settings.database_url.get_secret_value(), settings.db_pool_size
+        app.state.engine = make_engine(url, size, timeouts, wait_seconds)
+        yield
+        await app.state.engine.dispose()
+
+    return adapt
+
+
 @contextmanager
-def running_service(settings: Settings, **uvicorn_options: Any) -> Iterator[httpx.Client]:
-    """Run the service on a port of its own; gives a client for it."""
+def running_service(
+    settings: Settings, *, adapt: Adapt | None = None, **uvicorn_options: Any
+) -> Iterator[httpx.Client]:
+    """Run the service on a port of its own; returns a client for it."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), log_config=None, **uvicorn_options)
-    )
+    app = create_app(settings)
+    if adapt is not None:
+        app = adapted(app, adapt)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, **uvicorn_options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
