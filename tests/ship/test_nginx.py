@@ -54,14 +54,11 @@ def test_an_address_has_so_many_requests_running_and_others_are_not_affected(
             refused.register(peer, selectors.EVENT_READ)
         for _ in range(refused_count):
             (key, _), *_ = refused.select(10)
-            peer = key.fileobj
-            assert isinstance(peer, socket.socket)
-            assert peer.recv(4096).startswith(b"HTTP/1.1 429 ")
-            refused.unregister(peer)
+            assert isinstance(key.fileobj, socket.socket)
+            assert key.fileobj.recv(4096).startswith(b"HTTP/1.1 429 ")
+            refused.unregister(key.fileobj)
         assert refused.select(0.2) == []
-        other = stack.enter_context(
-            socket.create_connection(at, source_address=("127.0.0.2", 0))
-        )
+        other = stack.enter_context(socket.create_connection(at, source_address=("127.0.0.2", 0)))
         other.sendall(REQUEST)
         refused.register(other, selectors.EVENT_READ)
         assert refused.select(0.2) == []
