@@ -118,7 +118,7 @@ class FrontEnd:
 
     def keys(self) -> Any:
         """Fetch the key set."""
-        return httpx.get(self.jwks_url).json()["keys"]
+        return httpx.get(self.jwks_url, timeout=30).json()["keys"]
 
     def mail(self) -> list[Any]:
         """Give the e-mail that was sent, oldest first."""

@@ -585,16 +585,19 @@ export interface operations {
                 "if-none-match"?: string[] | null;
             };
             path: {
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
+                    Link: components["headers"]["Link"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -605,6 +608,8 @@ export interface operations {
             304: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
+                    Link: components["headers"]["Link"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -624,8 +629,8 @@ export interface operations {
                      *       "detail": "The request is not valid: see errors.",
                      *       "errors": [
                      *         {
-                     *           "field": "title",
-                     *           "message": "Write a title"
+                     *           "field": "order",
+                     *           "message": "This must be one of: asc, desc"
                      *         }
                      *       ]
                      *     }
@@ -717,6 +722,7 @@ export interface operations {
                 "idempotency-key"?: string | null;
             };
             path: {
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -727,10 +733,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             201: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -882,6 +890,7 @@ export interface operations {
             };
             header?: never;
             path: {
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -913,8 +922,8 @@ export interface operations {
                      *       "detail": "The request is not valid: see errors.",
                      *       "errors": [
                      *         {
-                     *           "field": "title",
-                     *           "message": "Write a title"
+                     *           "field": "status",
+                     *           "message": "This is required"
                      *         }
                      *       ]
                      *     }
@@ -1003,6 +1012,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -1038,8 +1048,8 @@ export interface operations {
                      *       "detail": "The request is not valid: see errors.",
                      *       "errors": [
                      *         {
-                     *           "field": "title",
-                     *           "message": "Write a title"
+                     *           "field": "completed",
+                     *           "message": "This must be true or false"
                      *         }
                      *       ]
                      *     }
@@ -1149,17 +1159,20 @@ export interface operations {
                 "if-none-match"?: string[] | null;
             };
             path: {
+                /** @description The `id` of a task */
                 task_id: number;
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1170,6 +1183,7 @@ export interface operations {
             304: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1258,7 +1272,9 @@ export interface operations {
                 "if-match"?: string[] | null;
             };
             path: {
+                /** @description The `id` of a task */
                 task_id: number;
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -1269,10 +1285,11 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1423,7 +1440,9 @@ export interface operations {
                 "if-match"?: string[] | null;
             };
             path: {
+                /** @description The `id` of a task */
                 task_id: number;
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -1540,7 +1559,9 @@ export interface operations {
                 "if-match"?: string[] | null;
             };
             path: {
+                /** @description The `id` of a task */
                 task_id: number;
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -1551,10 +1572,11 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1705,7 +1727,9 @@ export interface operations {
                 "if-match"?: string[] | null;
             };
             path: {
+                /** @description The `id` of a task */
                 task_id: number;
+                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
                 user_id: string;
             };
             cookie?: never;
@@ -1716,10 +1740,11 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1741,8 +1766,8 @@ export interface operations {
                      *       "detail": "The request is not valid: see errors.",
                      *       "errors": [
                      *         {
-                     *           "field": "title",
-                     *           "message": "Write a title"
+                     *           "field": "completed",
+                     *           "message": "This must be true or false"
                      *         }
                      *       ]
                      *     }
@@ -1900,8 +1925,8 @@ export interface operations {
                      *       "detail": "The request is not valid: see errors.",
                      *       "errors": [
                      *         {
-                     *           "field": "title",
-                     *           "message": "Write a title"
+                     *           "field": "email",
+                     *           "message": "This is not a valid e-mail address"
                      *         }
                      *       ]
                      *     }
@@ -2023,8 +2048,8 @@ export interface operations {
                      *       "detail": "The request is not valid: see errors.",
                      *       "errors": [
                      *         {
-                     *           "field": "title",
-                     *           "message": "Write a title"
+                     *           "field": "email",
+                     *           "message": "This is not a valid e-mail address"
                      *         }
                      *       ]
                      *     }
@@ -2159,7 +2184,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The path names another user."
+                     *       "detail": "There is an account with this e-mail address: verify your e-mail address first to use it."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -2252,7 +2277,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The path names another user."
+                     *       "detail": "There is an account with this e-mail address: verify your e-mail address first to use it."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -2306,10 +2331,11 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Successful response */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2347,7 +2373,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Forbidden",
                      *       "status": 403,
-                     *       "detail": "The path names another user."
+                     *       "detail": "There is an account with this e-mail address: verify your e-mail address first to use it."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
