@@ -63,7 +63,7 @@ def compile_statement(statement: sa.ClauseElement, *, is_repeatable: bool = Fals
 def repeat_once[S: AsyncSession, **P, T](
     function: Callable[Concatenate[S, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Repeat a function that only reads, when its connection breaks while it waits for the result."""
+    """Repeat a function that only reads, when its connection breaks while it waits."""
 
     @functools.wraps(function)
     async def repeated(session: S, *args: P.args, **kwargs: P.kwargs) -> T:
