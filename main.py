@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=project["version"],
         description=project["description"],
         license_info={"name": "MIT", "identifier": "MIT"},
+        servers=[{"url": "/"}],
         openapi_tags=[
             {"name": "tasks", "description": tasks.__doc__},
             {"name": "auth", "description": auth.__doc__},

@@ -10,12 +10,14 @@ import ctypes
 import os
 import select
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import ceil
 from typing import Any, Final, NamedTuple, override
 
 import psycopg2
+from greenlet import getcurrent, greenlet
 from psycopg2 import _psycopg, extensions
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
@@ -26,6 +28,7 @@ from core.telemetry import statement_span
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
+MAX_IDLE_WORKERS: Final = 100
 IDLE_SECONDS: Final = 30
 CANCEL_SECONDS: Final = 1
 CANCEL_AGAIN_SECONDS: Final = 0.1
@@ -184,8 +187,11 @@ class AsyncioConnection(extensions.connection):
         """
         if self._loop is not None:
             self._waiter = self._loop.create_future()
-            with suppress(asyncio.CancelledError, TimeoutError, psycopg2.Error):
-                await_only(self._send_cancels(self._loop, self._waiter))
+            sending = self._loop.create_task(self._send_cancels(self._loop, self._waiter))
+            while not sending.done():
+                # anyio cancels a task again and again until it ends.
+                with suppress(asyncio.CancelledError):
+                    await_only(asyncio.wait([sending]))
 
     async def _send_cancels(
         self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
@@ -194,14 +200,15 @@ class AsyncioConnection(extensions.connection):
 
         PgBouncer ignores one that comes before it has found a connection for the command.
         """
-        async with asyncio.timeout(self._timeouts.cancel):
-            while True:
-                request = _libpq.PQcancelCreate(self.pgconn_ptr)
-                await loop.run_in_executor(self._cancelling, _send_cancel, request)
-                await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
-                if ended.done():
-                    ended.result()
-                    return
+        with suppress(TimeoutError, psycopg2.Error):
+            async with asyncio.timeout(self._timeouts.cancel):
+                while True:
+                    request = _libpq.PQcancelCreate(self.pgconn_ptr)
+                    await loop.run_in_executor(self._cancelling, _send_cancel, request)
+                    await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
+                    if ended.done():
+                        ended.result()
+                        return
 
 
 class AsyncioCursor(extensions.cursor):
@@ -244,6 +251,28 @@ class Connector:
             raise DeadlineError("PostgreSQL could not be reached in time") from None
 
 
+class _Worker(greenlet):
+    """A greenlet that runs one function after another."""
+
+    # What SQLAlchemy's `await_only` looks for. It is not public, hence the upper bound.
+    __sqlalchemy_greenlet_provider__ = True
+
+    @override
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        while True:
+            try:
+                outcome = _Outcome(function(*args), None)
+            except BaseException as error:  # noqa: BLE001 - it is raised in the caller
+                outcome = _Outcome(None, error)
+            assert self.parent is not None  # noqa: S101 - only the main greenlet has none
+            function, args = self.parent.switch(outcome)
+
+
+class _Outcome(NamedTuple):
+    value: Any
+    error: BaseException | None
+
+
 class AsyncioDialect(PGDialect_psycopg2):
     """SQLAlchemy's psycopg2 dialect, for an async engine whose `creator` is a Connector."""
 
@@ -251,6 +280,31 @@ class AsyncioDialect(PGDialect_psycopg2):
     is_async = True
     has_terminate = True
     supports_statement_cache = True
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        self._idle_workers: list[_Worker] = []
+
+    async def spawn(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - the function's
+        """Run a function that may use `await_only`, as SQLAlchemy's `greenlet_spawn` does.
+
+        The greenlet is used again: a new one for each statement takes longer than the pool.
+        """
+        worker = self._idle_workers.pop() if self._idle_workers else _Worker()
+        worker.gr_context = getcurrent().gr_context
+        result = worker.switch(function, args)
+        while not isinstance(result, _Outcome):
+            try:
+                value = await result
+            except BaseException as error:  # noqa: BLE001 - it is raised in the greenlet
+                result = worker.throw(error)
+            else:
+                result = worker.switch(value)
+        if len(self._idle_workers) < MAX_IDLE_WORKERS:
+            self._idle_workers.append(worker)
+        if result.error is not None:
+            raise result.error
+        return result.value
 
     @classmethod
     @override

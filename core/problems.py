@@ -164,17 +164,13 @@ _EXAMPLES: Final = {
 _MESSAGES: Final = {
     "bool_type": "This must be true or false",
     "extra_forbidden": "This is not known",
-    "greater_than_equal": "This must be at least {ge}",
-    "int_parsing": "This must be a whole number",
-    "int_type": "This must be a whole number",
     "json_invalid": "This is not valid JSON",
-    "less_than_equal": "This must be at most {le}",
     "literal_error": "This must be one of: {expected}",
     "missing": "This is required",
     "model_attributes_type": "Send a JSON object, with Content-Type: application/json",
     "string_too_long": "This must have at most {max_length} characters",
-    "string_too_short": "This must have at least {min_length} characters",
     "string_type": "This must be text",
+    "string_unicode": "This has a NUL character or half of a surrogate pair",
 }
 
 
@@ -243,10 +239,13 @@ async def database_problem(request: Request, error: Exception) -> Response:
     return await http_problem(request, UnavailableError(detail))
 
 
-def problems(*statuses: int, **details: str) -> dict[int | str, dict[str, Any]]:
+def problems(
+    *statuses: int, field: str = "title", message: str = "Write a title", **details: str
+) -> dict[int | str, dict[str, Any]]:
     """Document, for OpenAPI, the problems that a route may answer with.
 
-    `details` are the operation's own examples, by status: `_404="There is no such task."`.
+    The rest are the operation's own examples: a field that is wrong and its message, for 400, and
+    other details, by status: `_404="There is no such task."`.
     """
     return {
         status: {
@@ -258,7 +257,7 @@ def problems(*statuses: int, **details: str) -> dict[int | str, dict[str, Any]]:
                         title=HTTPStatus(status).phrase,
                         status=status,
                         detail=details.get(f"_{status}", _EXAMPLES[status]),
-                        errors=[FieldError(field="title", message="Write a title")]
+                        errors=[FieldError(field=field, message=message)]
                         if status == HTTPStatus.BAD_REQUEST
                         else None,
                     ).model_dump(exclude_none=True),

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, delete, select, update
 
-from core.database import Session, repeat_once
+from core.database import Session, compile_statement, repeat_once
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that the columns hold (bigint)."""
@@ -55,6 +55,16 @@ async def get_user(session: Session, user_id: int) -> User | None:
     """Return the account with this id."""
     async with session.begin():
         return (await session.exec(select(User).where(User.id == user_id))).one_or_none()
+
+
+_EXISTS: Final = compile_statement(
+    select(sa.literal_column("1")).where(User.id == sa.bindparam("user_id")), is_repeatable=True
+)
+
+
+async def has_user(session: Session, user_id: int) -> bool:
+    """Tell whether there is an account with this id, in one round trip."""
+    return await session.fetch_one(_EXISTS, {"user_id": user_id}) is not None
 
 
 @repeat_once

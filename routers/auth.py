@@ -11,7 +11,7 @@ from dependencies.auth import CurrentUserDep, HasherDep, ResolverDep
 from dependencies.database import SessionDep
 from dependencies.rate_limit import ClientAddressDep, RateLimited, RateLimiterDep
 from models import task, user
-from routers.base import Router
+from routers.base import Router, documented
 from schemas.user import AccountExport, Credentials, UserCreate, UserExport, UserPublic
 from utils.security import HashingBusyError
 
@@ -20,13 +20,18 @@ router = Router(prefix="/api/auth", tags=["auth"])
 _NO_ACCOUNT = "This account is gone."
 _BUSY = "Too many passwords are waiting to be checked: try again shortly."
 _WRONG = "The e-mail address or the password is wrong."
+_NOT_VERIFIED = (
+    "There is an account with this e-mail address: verify your e-mail address first to use it."
+)
+_MINE = problems(401, 403, 404, 503, _403=_NOT_VERIFIED, _404=_NO_ACCOUNT)
+_NO_ADDRESS = {"field": "email", "message": "This is not a valid e-mail address"}
 
 
 @router.post(
     "/signup",
     status_code=status.HTTP_201_CREATED,
     response_model=UserPublic,
-    responses=problems(400, 409, 413, 429, 503, _503=_BUSY),
+    responses=problems(400, 409, 413, 429, 503, **_NO_ADDRESS, _503=_BUSY),
     dependencies=[RateLimited],
 )
 async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> user.User:
@@ -44,7 +49,7 @@ async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> use
 @router.post(
     "/login",
     response_model=UserPublic,
-    responses=problems(400, 401, 413, 429, 503, _401=_WRONG, _503=_BUSY),
+    responses=problems(400, 401, 413, 429, 503, **_NO_ADDRESS, _401=_WRONG, _503=_BUSY),
     dependencies=[RateLimited],
 )
 async def login(
@@ -70,19 +75,13 @@ async def login(
     return account
 
 
-@router.get(
-    "/me", response_model=UserPublic, responses=problems(401, 403, 404, 503, _404=_NO_ACCOUNT)
-)
+@router.get("/me", response_model=UserPublic, responses=_MINE)
 async def read_me(current: CurrentUserDep, session: SessionDep) -> user.User:
     """Return the account that the token belongs to."""
     return get_or_404(await user.get_user(session, current.id), _NO_ACCOUNT)
 
 
-@router.delete(
-    "/me",
-    status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(401, 403, 404, 503, _404=_NO_ACCOUNT),
-)
+@router.delete("/me", status_code=status.HTTP_204_NO_CONTENT, responses=_MINE)
 async def delete_me(current: CurrentUserDep, session: SessionDep, resolver: ResolverDep) -> None:
     """Delete the account that the token belongs to, with all of its tasks."""
     resolver.forget(get_or_404(await user.delete_user(session, current.id), _NO_ACCOUNT))
@@ -91,7 +90,7 @@ async def delete_me(current: CurrentUserDep, session: SessionDep, resolver: Reso
 @router.get(
     "/me/export",
     response_model=UserExport,
-    responses=problems(401, 403, 404, 503, _404=_NO_ACCOUNT),
+    responses={**documented(200, "Content-Disposition"), **_MINE},
 )
 async def export_me(current: CurrentUserDep, session: SessionDep) -> StreamingResponse:
     """Return all that is stored about the caller, except the password's hash."""

@@ -5,13 +5,14 @@ from functools import partial
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import Body, Header, Path, Query, Request, Response, status
+from fastapi import Body, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from core.problems import (
     BadRequestError,
     ConflictError,
+    NotFoundError,
     PreconditionFailedError,
     get_or_404,
     problems,
@@ -19,7 +20,15 @@ from core.problems import (
 from dependencies.auth import OwnerDep
 from dependencies.database import SessionDep
 from models import task, user
-from routers.base import NOT_MODIFIED, IfMatch, IfNoneMatch, Router, tagged_response
+from routers.base import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    Router,
+    documented,
+    header_parameter,
+    not_modified,
+    tagged_response,
+)
 from schemas.task import (
     TaskCompletion,
     TaskCreate,
@@ -37,7 +46,16 @@ from utils.etags import content_tag, strong_tags
 
 router = Router(prefix="/api/{user_id}/tasks", tags=["tasks"])
 
+MAX_KEY_LENGTH: Final = 255
+"""The most characters of an `Idempotency-Key`."""
+
 _NO_ACCOUNT: Final = "This account is gone."
+_OTHER_BODY: Final = "This Idempotency-Key came with another body before."
+_CHANGED: Final = {
+    **documented(200, "ETag"),
+    **problems(400, 401, 403, 404, 412, 413, 503),
+}
+_NOT_BOOLEAN: Final = {"field": "completed", "message": "This must be true or false"}
 
 
 def _decimal(text: str) -> int:
@@ -47,35 +65,50 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _visible_ascii(key: str) -> str:
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ValueError("This must be 1 to 255 visible ASCII characters")
+def _idempotency_key(request: Request) -> str | None:
+    """Return the request's `Idempotency-Key`, if it has one. Raises BadRequestError."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (
+        1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and " " not in key
+    ):
+        raise BadRequestError(
+            "idempotency-key", f"This must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
+        )
     return key
 
 
-TaskId = Annotated[int, Field(ge=1, le=user.MAX_ID), BeforeValidator(_decimal), Path(examples=[1])]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=255,
-        description="Repeated with the same key and body, the request creates no second task",
-    ),
-    AfterValidator(lambda key: key and _visible_ascii(key)),
+TaskId = Annotated[
+    int,
+    Field(ge=1, le=user.MAX_ID),
+    BeforeValidator(_decimal),
+    Path(description="The `id` of a task", examples=[1]),
 ]
 
 
 @router.get(
     "",
     response_model=list[TaskPublic],
-    responses={**NOT_MODIFIED, **problems(400, 401, 403, 404, 503, _404=_NO_ACCOUNT)},
+    openapi_extra=IF_NONE_MATCH,
+    responses={
+        **documented(200, "ETag", "Link"),
+        **not_modified("ETag", "Link"),
+        **problems(
+            400,
+            401,
+            403,
+            404,
+            503,
+            field="order",
+            message="This must be one of: asc, desc",
+            _404=_NO_ACCOUNT,
+        ),
+    },
 )
 async def list_tasks(
     request: Request,
     owner: OwnerDep,
     session: SessionDep,
     params: Annotated[TaskListParams, Query()],
-    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return the tasks, oldest first unless the parameters say otherwise.
 
@@ -91,15 +124,15 @@ async def list_tasks(
     )
     page = await page_of(after=_position(cursors, scope, params.cursor), limit=params.limit)
     if not page.count:
-        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+        await _require_account(session, owner)
     if page.next is None or params.limit is not None:
         headers = {}
         if page.next is not None:
             following = {**request.query_params, "cursor": cursors.encode(scope, page.next)}
             headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
-        return tagged_response(
-            page.json, content_tag(page.json), if_none_match=if_none_match, headers=headers
-        )
+        # The next page is part of the version: a page may stay as it is while tasks follow it.
+        tag = content_tag(page.json + headers.get("Link", ""))
+        return tagged_response(page.json, tag, request=request, headers=headers)
     return StreamingResponse(
         task.stream_tasks(page, lambda after: page_of(after=after)), media_type="application/json"
     )
@@ -109,119 +142,130 @@ async def list_tasks(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=TaskPublic,
-    responses=problems(
-        400,
-        401,
-        403,
-        404,
-        409,
-        413,
-        503,
-        _404=_NO_ACCOUNT,
-        _409="This Idempotency-Key came with another body before.",
+    openapi_extra=header_parameter(
+        "Idempotency-Key",
+        "Repeated with the same key and body, the request creates no second task",
+        minLength=1,
+        maxLength=MAX_KEY_LENGTH,
+        pattern="^[!-~]+$",
     ),
+    responses={
+        **documented(201, "ETag", "Location"),
+        **problems(400, 401, 403, 404, 409, 413, 503, _404=_NO_ACCOUNT, _409=_OTHER_BODY),
+    },
 )
 async def create_task(
     request: Request,
     new: TaskCreate,
     owner: OwnerDep,
     session: SessionDep,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a task."""
-    values = new.model_dump()
+    values, key = new.model_dump(), _idempotency_key(request)
     try:
         row = get_or_404(
             await task.create_task(session, owner, values)
-            if idempotency_key is None
-            else await task.create_task_once(session, owner, values, idempotency_key),
+            if key is None
+            else await task.create_task_once(session, owner, values, key),
             _NO_ACCOUNT,
         )
     except task.IdempotencyConflictError:
-        raise ConflictError("This Idempotency-Key came with another body before.") from None
+        raise ConflictError(_OTHER_BODY) from None
     headers = {"Location": f"{_path(request)}/{row.id}"}
     return tagged_response(
         row.json, row.version, status_code=status.HTTP_201_CREATED, headers=headers
     )
 
 
-@router.patch("", responses=problems(400, 401, 403, 404, 413, 503, _404=_NO_ACCOUNT))
+@router.patch(
+    "", responses=problems(400, 401, 403, 404, 413, 503, **_NOT_BOOLEAN, _404=_NO_ACCOUNT)
+)
 async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
     """Complete all tasks, or the reverse; the count is of those that have changed."""
     updated = await task.complete_tasks(session, owner, completed=new.completed)
     if not updated:
-        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+        await _require_account(session, owner)
     return TasksUpdated(updated=updated)
 
 
-@router.delete("", responses=problems(400, 401, 403, 404, 503, _404=_NO_ACCOUNT))
+@router.delete(
+    "",
+    responses=problems(
+        400, 401, 403, 404, 503, field="status", message="This is required", _404=_NO_ACCOUNT
+    ),
+)
 async def delete_tasks(
     owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
 ) -> TasksDeleted:
     """Delete all tasks of a status."""
     deleted = await task.delete_tasks(session, owner, which.filters())
     if not deleted:
-        get_or_404(await user.get_user(session, owner), _NO_ACCOUNT)
+        await _require_account(session, owner)
     return TasksDeleted(deleted=deleted)
 
 
 @router.get(
     "/{task_id}",
     response_model=TaskPublic,
-    responses={**NOT_MODIFIED, **problems(401, 403, 404, 503)},
+    openapi_extra=IF_NONE_MATCH,
+    responses={
+        **documented(200, "ETag"),
+        **not_modified("ETag"),
+        **problems(401, 403, 404, 503),
+    },
 )
 async def read_task(
-    task_id: TaskId, owner: OwnerDep, session: SessionDep, if_none_match: IfNoneMatch = None
+    request: Request, task_id: TaskId, owner: OwnerDep, session: SessionDep
 ) -> Response:
     """Return one task."""
     row = get_or_404(await task.get_task(session, owner, task_id))
-    return tagged_response(row.json, row.version, if_none_match=if_none_match)
+    return tagged_response(row.json, row.version, request=request)
 
 
-@router.put(
-    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 412, 413, 503)
-)
+@router.put("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
 async def replace_task(
+    request: Request,
     task_id: TaskId,
     new: TaskReplace,
     owner: OwnerDep,
     session: SessionDep,
-    if_match: IfMatch = None,
 ) -> Response:
     """Set a task; the title is required, and what else the body leaves out keeps its value."""
-    versions = _versions(if_match)
+    versions = _versions(request)
     return await _changed(task.update_task(session, owner, task_id, new.model_dump(), versions))
 
 
-@router.patch(
-    "/{task_id}", response_model=TaskPublic, responses=problems(400, 401, 403, 404, 412, 413, 503)
-)
+@router.patch("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
 async def update_task(
+    request: Request,
     task_id: TaskId,
     changes: TaskUpdate,
     owner: OwnerDep,
     session: SessionDep,
-    if_match: IfMatch = None,
 ) -> Response:
     """Change the fields that the body has."""
-    versions = _versions(if_match)
+    versions = _versions(request)
     return await _changed(task.update_task(session, owner, task_id, changes.model_dump(), versions))
 
 
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskPublic,
-    responses=problems(400, 401, 403, 404, 412, 413, 503),
+    openapi_extra=IF_MATCH,
+    responses={
+        **documented(200, "ETag"),
+        **problems(400, 401, 403, 404, 412, 413, 503, **_NOT_BOOLEAN),
+    },
 )
 async def complete_task(
+    request: Request,
     task_id: TaskId,
     owner: OwnerDep,
     session: SessionDep,
     completion: Annotated[TaskCompletion, Body()] = TaskCompletion(),  # noqa: B008 - immutable
-    if_match: IfMatch = None,
 ) -> Response:
     """Set whether a task is completed; without a body, or with an empty one, toggle it."""
-    versions, changes = _versions(if_match), completion.model_dump()
+    versions, changes = _versions(request), completion.model_dump()
     return await _changed(
         task.update_task(session, owner, task_id, changes, versions)
         if changes
@@ -232,13 +276,14 @@ async def complete_task(
 @router.delete(
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
+    openapi_extra=IF_MATCH,
     responses=problems(401, 403, 404, 412, 503),
 )
 async def delete_task(
-    task_id: TaskId, owner: OwnerDep, session: SessionDep, if_match: IfMatch = None
+    request: Request, task_id: TaskId, owner: OwnerDep, session: SessionDep
 ) -> None:
     """Delete a task."""
-    await _changed(task.delete_task(session, owner, task_id, _versions(if_match)))
+    await _changed(task.delete_task(session, owner, task_id, _versions(request)))
 
 
 async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
@@ -252,13 +297,22 @@ async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
     return tagged_response(row.json, row.version)
 
 
-def _versions(if_match: list[str] | None) -> list[str] | None:
-    return None if if_match is None else strong_tags(if_match)
+async def _require_account(session: SessionDep, owner: int) -> None:
+    """Tell an account without tasks from one that is gone. Raises NotFoundError."""
+    if not await user.has_user(session, owner):
+        raise NotFoundError(_NO_ACCOUNT)
+
+
+def _versions(request: Request) -> list[str] | None:
+    """Return the versions that `If-Match` accepts; None where it is missing or accepts all."""
+    if_match = request.headers.getlist("if-match")
+    return strong_tags(if_match) if if_match else None
 
 
 def _path(request: Request) -> str:
     path: bytes = request.scope["raw_path"]
-    return path.decode()
+    # The one character that would end the address in a Link header.
+    return path.decode().replace(">", "%3E")
 
 
 def _position(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 # PostgreSQL returns times in the zone of its session, which its administrator chooses.
 Timestamp = Annotated[
@@ -19,7 +20,8 @@ _NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 def _require_storable(value: str) -> str:
     if _NOT_STORABLE.search(value):
-        raise ValueError("This has a NUL character or half of a surrogate pair")
+        # As pydantic names the type of some of these errors itself.
+        raise PydanticCustomError("string_unicode", "not storable")
     return value
 
 

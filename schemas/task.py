@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import MISSING, AfterValidator, BaseModel, Field, StrictBool, StringConstraints
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StringConstraints,
+)
 
 from schemas.base import Body, EmptyIsNone, Storable, Timestamp
 
@@ -100,6 +108,23 @@ Search = Annotated[
     Storable,
 ]
 Sort = Literal["created_at", "updated_at", "title", "created", "updated"]
+MAX_LIMIT: Final = 500
+
+
+def _require_limit(text: object) -> object:
+    """Refuse what is no number, and pydantic's other spellings of one: ` 1.0`, `1_0`."""
+    if not (
+        isinstance(text, str)
+        and text.isascii()
+        and text.isdigit()
+        and len(text) <= len(str(MAX_LIMIT))
+        and 1 <= int(text) <= MAX_LIMIT
+    ):
+        raise ValueError(f"This must be a whole number from 1 to {MAX_LIMIT}")
+    return text
+
+
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_require_limit)]
 
 
 _COLUMNS: Final[Mapping[Sort, Literal["created_at", "updated_at", "title"]]] = {
@@ -139,7 +164,7 @@ class TaskListParams(_TaskFilters):
         default=None, description="`created` and `updated` are accepted too"
     )
     order: Annotated[Literal["asc", "desc"] | None, EmptyIsNone] = None
-    limit: Annotated[Annotated[int, Field(ge=1, le=500)] | None, EmptyIsNone] = Field(
+    limit: Annotated[Limit | None, EmptyIsNone] = Field(
         default=None,
         description="The most tasks of a page; it has fewer where they are very long.",
     )

@@ -26,7 +26,7 @@ class CursorCodec:
 
     def encode(self, scope: Sequence[object], position: Sequence[object]) -> str:
         """Return a cursor for a position, which is JSON, in the list that `scope` describes."""
-        payload = json.dumps(position, separators=(",", ":")).encode()
+        payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
         return base64.urlsafe_b64encode(self._digest(scope, payload) + payload).decode().rstrip("=")
 
     def decode(self, scope: Sequence[object], cursor: str) -> Any:  # noqa: ANN401 - JSON is anything

@@ -1,0 +1,191 @@
+"""Tests of leaving: deletion of an account, its export, and tokens that are left over."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from dependencies.auth import AccountResolver
+from tests.support.database import execute
+from tests.support.keyserver import KeyServer
+from tests.support.problems import assert_problem
+from tests.support.rows import insert_tasks
+from tests.support.service import Person, make_settings, running_service
+from tests.support.tokens import SigningKey
+
+REMEMBERED_SECONDS = 0.5
+
+
+def delete(person: Person) -> None:
+    response = person.call("DELETE", "/api/auth/me")
+    assert (response.status_code, response.content) == (204, b"")
+
+
+def me(client: httpx.Client, token: str) -> httpx.Response:
+    return client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture(scope="module")
+def replica(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
+    """Run a second service on the same database, with a short memory of accounts."""
+
+    @asynccontextmanager
+    async def forgetful(app: FastAPI) -> AsyncIterator[None]:
+        app.state.resolver = AccountResolver(REMEMBERED_SECONDS)
+        yield
+
+    settings = make_settings(database_url, key_server.url)
+    with running_service(settings, adapt=forgetful) as client:
+        yield client
+
+
+# Deletion
+
+
+def test_deletion_takes_the_account_and_all_its_tasks_and_nothing_of_anybody_else(
+    alice: Person, bob: Person, database_url: str
+) -> None:
+    for _ in range(3):
+        alice.create()
+    task = bob.create()
+    delete(alice)
+    for table, column in (("users", "id"), ("tasks", "user_id")):
+        statement = f"SELECT count(*) FROM {table} WHERE {column} = %s"  # noqa: S608 - ours
+        assert execute(database_url, statement, alice.id) == [(0,)]
+    assert bob.tasks("GET").json() == [task]
+
+
+def test_after_a_deletion_the_remaining_tokens_are_of_no_use(
+    alice: Person, sign_in: Callable[..., Person], key: SigningKey, database_url: str
+) -> None:
+    subject = uuid4().hex
+    carol = sign_in(sub=subject)
+    now = int(time.time())
+    others = [key.token(sub=subject, iat=iat) for iat in (None, now - 100, now)]
+    others.append(key.token(sub=subject, iat=now - 5, email="another@example.com"))
+    delete(carol)
+    for token in (carol.token, *others):
+        for _ in range(2):
+            assert_problem(me(carol.client, token), 401)
+    assert_problem(carol.tasks("POST", json={"title": "a task"}), 401)
+    assert_problem(carol.call("DELETE", "/api/auth/me"), 401)
+    assert execute(database_url, "SELECT 1 FROM users WHERE auth_subject = %s", subject) == []
+    assert alice.tasks("GET").status_code == 200
+
+
+def test_a_later_token_makes_a_new_and_empty_account(sign_in: Callable[..., Person]) -> None:
+    subject = uuid4().hex
+    email = f"{subject}@example.com"
+    carol = sign_in(sub=subject, email=email)
+    carol.create()
+    delete(carol)
+    # Tokens count in whole seconds: one of the second of the deletion may be older than it.
+    later = int(time.time()) + 1
+    time.sleep(later - time.time() + 0.05)
+    again = sign_in(sub=subject, email=email, iat=later)
+    assert again.id != carol.id
+    assert again.tasks("GET").json() == []
+    assert again.call("GET", "/api/auth/me").json()["email"] == email
+
+
+def test_an_account_of_sign_up_is_gone_with_its_number_and_password(
+    client: httpx.Client, key: SigningKey
+) -> None:
+    credentials = {"email": f"{uuid4().hex}@example.com", "password": "correct horse battery"}
+    account = client.post("/api/auth/signup", json=credentials).json()
+    carol = Person(client, key, sub=str(account["id"]), email=credentials["email"])
+    delete(carol)
+    assert_problem(carol.call("GET", "/api/auth/me"), 404)
+    assert_problem(client.post("/api/auth/login", json=credentials), 401)
+    assert client.post("/api/auth/signup", json=credentials).json()["id"] != account["id"]
+
+
+def test_a_replica_that_remembers_the_account_shows_nothing_and_soon_refuses_the_token(
+    alice: Person, replica: httpx.Client
+) -> None:
+    alice.create()
+    assert me(replica, alice.token).status_code == 200
+    delete(alice)
+    path = f"/api/{alice.id}/tasks"
+    for method in ("GET", "POST"):
+        response = replica.request(method, path, json={"title": "a task"}, headers=alice.headers)
+        assert response.status_code in {401, 404}
+    time.sleep(REMEMBERED_SECONDS)
+    assert_problem(me(replica, alice.token), 401)
+    assert_problem(replica.get(path, headers=alice.headers), 401)
+
+
+def test_the_mark_of_a_deletion_names_nobody_and_goes_after_30_days(
+    sign_in: Callable[..., Person], database_url: str
+) -> None:
+    marks = "SELECT * FROM deleted_subjects"
+    for row in execute(database_url, marks):
+        execute(database_url, "DELETE FROM deleted_subjects WHERE digest = %s", row[0])
+    subject = uuid4().hex
+    carol = sign_in(sub=subject, email="carol-who-leaves@example.com")
+    delete(carol)
+    ((digest, _),) = execute(database_url, marks)
+    assert subject not in str(digest)
+    assert "carol" not in str(execute(database_url, marks))
+    age = "UPDATE deleted_subjects SET deleted_at = now() - interval '31 days'"
+    execute(database_url, age)
+    delete(sign_in())
+    left = [row[0] for row in execute(database_url, marks)]
+    assert len(left) == 1
+    assert digest not in left
+
+
+def test_deletion_needs_a_token(client: httpx.Client) -> None:
+    assert_problem(client.delete("/api/auth/me"), 401)
+    assert_problem(client.get("/api/auth/me/export"), 401)
+
+
+# Export
+
+
+def test_the_export_is_a_file_with_all_that_is_stored_but_the_hash(
+    sign_in: Callable[..., Person], bob: Person, database_url: str
+) -> None:
+    subject = f"auth|{uuid4().hex}"
+    alice = sign_in(sub=subject)
+    bob.create(title="of bob")
+    tasks = [alice.create(title="one"), alice.create(title="two", description="é", completed=True)]
+    key = uuid4().hex
+    headers = {"Idempotency-Key": key}
+    tasks.append(alice.tasks("POST", json={"title": "three"}, headers=headers).json())
+    response = alice.call("GET", "/api/auth/me/export")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["content-disposition"].startswith("attachment")
+    export = response.json()
+    account = alice.call("GET", "/api/auth/me").json()
+    assert export["account"] == {**account, "auth_subject": subject}
+    assert [{name: task[name] for name in tasks[0]} for task in export["tasks"]] == tasks
+    assert [task["idempotency_key"] for task in export["tasks"]] == [None, None, key]
+    # Every column is there, the hash excepted.
+    for table, found, left_out in (
+        ("users", export["account"], {"password_hash"}),
+        ("tasks", export["tasks"][0], set()),
+    ):
+        statement = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+        columns = {name for (name,) in execute(database_url, statement, table)}
+        assert set(found) == columns - left_out
+
+
+def test_a_long_export_is_streamed(alice: Person, database_url: str) -> None:
+    insert_tasks(database_url, alice.id, 2500)
+    response = alice.call("GET", "/api/auth/me/export")
+    assert response.headers["transfer-encoding"] == "chunked"
+    assert [task["id"] for task in response.json()["tasks"]] == [
+        task["id"] for task in alice.tasks("GET").json()
+    ]
+
+
+def test_the_export_of_an_account_that_is_gone_is_404(alice: Person, database_url: str) -> None:
+    execute(database_url, "DELETE FROM users WHERE id = %s", alice.id)
+    assert_problem(alice.call("GET", "/api/auth/me/export"), 404)
+    assert_problem(alice.call("DELETE", "/api/auth/me"), 404)

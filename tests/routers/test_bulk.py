@@ -1,0 +1,97 @@
+"""Tests of the operations on all tasks at once."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.database import execute
+from tests.support.problems import assert_problem
+from tests.support.service import Person
+
+
+def seed(person: Person) -> list[dict[str, Any]]:
+    return [
+        person.create(title=title, completed=title.startswith("done"))
+        for title in ("milk", "done milk", "bread", "done bread", "100%")
+    ]
+
+
+@pytest.mark.parametrize(("completed", "count"), [(True, 3), (False, 2)])
+def test_complete_all_sets_every_task_and_counts_those_that_change(
+    alice: Person, bob: Person, *, completed: bool, count: int
+) -> None:
+    before, theirs = seed(alice), seed(bob)
+    response = alice.tasks("PATCH", json={"completed": completed})
+    assert (response.status_code, response.json()) == (200, {"updated": count})
+    after = alice.tasks("GET").json()
+    assert [task["completed"] for task in after] == [completed] * 5
+    for old, new in zip(before, after, strict=True):
+        has_changed = old["completed"] is not completed
+        assert (new["updated_at"] > old["updated_at"]) is has_changed
+        assert new == {**old, "completed": completed, "updated_at": new["updated_at"]}
+    assert alice.tasks("PATCH", json={"completed": completed}).json() == {"updated": 0}
+    assert bob.tasks("GET").json() == theirs
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"completed": None}, {"completed": 1}, {"completed": "true"}, {"title": "new"}]
+)
+def test_complete_all_needs_a_boolean(alice: Person, body: dict[str, Any]) -> None:
+    tasks = seed(alice)
+    assert_problem(alice.tasks("PATCH", json=body), 400, "completed")
+    assert_problem(alice.tasks("PATCH"), 400, "body")
+    assert alice.tasks("GET").json() == tasks
+
+
+@pytest.mark.parametrize(
+    ("params", "left"),
+    [
+        ({"status": "completed"}, ["milk", "bread", "100%"]),
+        ({"status": "pending"}, ["done milk", "done bread"]),
+        ({"status": "all"}, []),
+        ({"status": "completed", "search": "MILK"}, ["milk", "bread", "done bread", "100%"]),
+        ({"status": "all", "search": "%"}, ["milk", "done milk", "bread", "done bread"]),
+        ({"status": "all", "search": ""}, []),
+        ({"status": "pending", "search": "nothing"}, None),
+        ({"status": "completed", "sort": "title", "page": "1"}, ["milk", "bread", "100%"]),
+    ],
+)
+def test_delete_by_status_deletes_what_the_list_would_show_and_counts_it(
+    alice: Person, bob: Person, params: dict[str, str], left: list[str] | None
+) -> None:
+    tasks, theirs = seed(alice), seed(bob)
+    left = [task["title"] for task in tasks] if left is None else left
+    shown = alice.tasks("GET", params=params).json()
+    response = alice.tasks("DELETE", params=params)
+    assert (response.status_code, response.json()) == (200, {"deleted": len(shown)})
+    assert [task["title"] for task in alice.tasks("GET").json()] == left
+    assert alice.tasks("DELETE", params=params).json() == {"deleted": 0}
+    assert bob.tasks("GET").json() == theirs
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({}, "status"),
+        ({"status": ""}, "status"),
+        ({"status": "done"}, "status"),
+        ({"Status": "all"}, "status"),
+        ({"status": "all", "search": "\0"}, "search"),
+    ],
+)
+def test_delete_without_a_right_status_is_400_and_deletes_nothing(
+    alice: Person, params: dict[str, str], field: str
+) -> None:
+    tasks = seed(alice)
+    assert_problem(alice.tasks("DELETE", params=params), 400, field)
+    assert alice.tasks("GET").json() == tasks
+
+
+def test_a_user_without_tasks_counts_none_and_one_that_is_gone_is_404(
+    alice: Person, database_url: str
+) -> None:
+    assert alice.tasks("PATCH", json={"completed": True}).json() == {"updated": 0}
+    assert alice.tasks("DELETE", params={"status": "all"}).json() == {"deleted": 0}
+    execute(database_url, "DELETE FROM users WHERE id = %s", alice.id)
+    assert_problem(alice.tasks("PATCH", json={"completed": True}), 404)
+    assert_problem(alice.tasks("DELETE", params={"status": "all"}), 404)

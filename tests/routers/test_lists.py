@@ -1,0 +1,304 @@
+"""Tests of the list: filters, sorting, pages and streaming."""
+
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from tests.support.problems import assert_problem
+from tests.support.rows import insert_tasks
+from tests.support.service import Person
+
+SORTS = ["created_at", "updated_at", "title"]
+ORDERS = ["asc", "desc"]
+WRONG = [
+    ("status", "done", ["all", "pending", "completed"]),
+    ("status", "Completed", ["all", "pending", "completed"]),
+    ("sort", "id", ["created_at", "updated_at", "title"]),
+    ("sort", "title desc", ["created_at", "updated_at", "title"]),
+    ("order", "up", ["asc", "desc"]),
+    *(
+        ("limit", limit, ["1", "500"])
+        for limit in ("0", "-1", "501", "9" * 30, "ten", "1.0", "1_0", " 1", "1e1", "\u0661")
+    ),
+    ("search", "x" * 201, ["200"]),
+    ("search", "\0", ["NUL"]),
+    ("cursor", "x" * 2001, ["2000"]),
+]
+
+
+def titles(response: httpx.Response) -> list[str]:
+    assert response.status_code == 200, response.text
+    return [task["title"] for task in response.json()]
+
+
+def pages(person: Person, **params: Any) -> Iterator[list[dict[str, Any]]]:
+    """Follow the `Link` headers from the first page to the last."""
+    response = person.tasks("GET", params=params)
+    while True:
+        assert response.status_code == 200, response.text
+        yield response.json()
+        if "next" not in response.links:
+            return
+        response = person.call("GET", response.links["next"]["url"])
+
+
+def all_pages(person: Person, **params: Any) -> list[dict[str, Any]]:
+    return [task for page in pages(person, **params) for task in page]
+
+
+def mixed(person: Person) -> None:
+    """Create tasks whose orders by creation, change and title all differ."""
+    tasks = [
+        person.create(title=title, description=description, completed=completed)
+        for title, description, completed in [
+            ("pear", None, False),
+            ("apple", "green", True),
+            ("fig", "dried", False),
+            ("apple", "red", False),
+            ("date", None, True),
+            ("cherry", "sour", True),
+            ("banana", "green", False),
+        ]
+    ]
+    for position in (4, 0, 2):
+        person.tasks("PATCH", tasks[position]["id"], json={"description": "green, changed"})
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("pending", ["one", "three"]), ("completed", ["two"]), ("all", ["one", "two", "three"])],
+)
+def test_status_filters_the_list(alice: Person, status: str, expected: list[str]) -> None:
+    for title in ("one", "two", "three"):
+        alice.create(title=title, completed=title == "two")
+    assert titles(alice.tasks("GET", params={"status": status})) == expected
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("milk", ["Buy MILK", "shop"]),
+        ("BUY", ["Buy MILK"]),
+        ("100%", ["100% done"]),
+        ("%", ["100% done"]),
+        ("_", ["snake_case"]),
+        ("e_c", ["snake_case"]),
+        ("\\", ["back\\slash"]),
+        ("/", ["a/b"]),
+        ("k\\s", ["back\\slash"]),
+        ("'", ["o'clock"]),
+        ("%(search)s", []),
+        ("nothing like it", []),
+        (" done", ["100% done", "1000 done"]),
+    ],
+)
+def test_search_finds_literal_text_in_title_and_description_in_any_case(
+    alice: Person, bob: Person, search: str, expected: list[str]
+) -> None:
+    bob.create(title=f"{search} milk % _ \\ / '")
+    for title in ("Buy MILK", "100% done", "1000 done", "snake_case", "snakeXcase"):
+        alice.create(title=title)
+    for title in ("back\\slash", "a/b", "o'clock"):
+        alice.create(title=title)
+    alice.create(title="shop", description="oat milk")
+    assert titles(alice.tasks("GET", params={"search": search})) == expected
+
+
+def test_filters_narrow_each_other(alice: Person) -> None:
+    mixed(alice)
+    params = {"status": "pending", "search": "GREEN", "sort": "title", "order": "desc"}
+    assert titles(alice.tasks("GET", params=params)) == ["pear", "fig", "banana"]
+
+
+# Order
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sort", SORTS)
+def test_sort_and_order_decide_the_order_and_ids_break_ties(
+    alice: Person, sort: str, order: str
+) -> None:
+    mixed(alice)
+    expected = sorted(alice.tasks("GET").json(), key=itemgetter(sort, "id"))
+    expected = expected[::-1] if order == "desc" else expected
+    assert alice.tasks("GET", params={"sort": sort, "order": order}).json() == expected
+    # The same one task, or three, at a time.
+    for limit in (1, 3):
+        assert all_pages(alice, sort=sort, order=order, limit=limit) == expected
+
+
+@pytest.mark.parametrize(
+    ("params", "same_as"),
+    [
+        ({"order": "desc"}, {"sort": "created_at", "order": "desc"}),
+        ({"order": "asc"}, {}),
+        ({"sort": "created"}, {"sort": "created_at", "order": "asc"}),
+        ({"sort": "updated"}, {"sort": "updated_at"}),
+        ({"sort": "title"}, {"sort": "title", "order": "asc"}),
+        ({"status": "", "search": "", "sort": "", "order": "", "limit": "", "cursor": ""}, {}),
+        ({"page": "2", "per_page": "1", "offset": "3", "Status": "done", "a\0": "\0"}, {}),
+        ({"status": "all", "limit": "500"}, {}),
+    ],
+)
+def test_spellings_that_mean_the_same_and_unknown_parameters(
+    alice: Person, params: dict[str, str], same_as: dict[str, str]
+) -> None:
+    mixed(alice)
+    expected = alice.tasks("GET", params=same_as)
+    response = alice.tasks("GET", params=params)
+    assert (response.status_code, response.json()) == (200, expected.json())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"), WRONG, ids=[f"{name}-{value[:12]!a}" for name, value, _ in WRONG]
+)
+def test_a_wrong_value_is_400_and_names_the_allowed_ones(
+    alice: Person, name: str, value: str, named: list[str]
+) -> None:
+    response = alice.tasks("GET", params={name: value})
+    assert_problem(response, 400, name)
+    (error,) = response.json()["errors"]
+    assert all(each in error["message"] for each in named)
+
+
+# Pages
+
+
+def test_a_page_links_to_the_next_and_keeps_the_other_parameters(alice: Person) -> None:
+    for _ in range(5):
+        alice.create(title="50% of a&b")
+    params = {"search": "50% of a&b", "sort": "title", "limit": "2", "mine": "é ="}
+    response = alice.call("GET", "/api/me/tasks", params=params)
+    assert response.links["next"]["rel"] == "next"
+    target = urlsplit(response.links["next"]["url"])
+    assert target.path == "/api/me/tasks"
+    following = dict(parse_qsl(target.query))
+    assert following.pop("cursor")
+    assert following == params
+    assert len(all_pages(alice, **params)) == 5
+
+
+def test_only_a_limited_list_with_more_to_come_has_a_link(alice: Person) -> None:
+    for _ in range(4):
+        alice.create()
+    assert [len(page) for page in pages(alice, limit=2)] == [2, 2]
+    assert [len(page) for page in pages(alice, limit=3)] == [3, 1]
+    for params in ({}, {"limit": 4}, {"limit": 500}, {"limit": 1, "search": "nothing"}):
+        assert "link" not in alice.tasks("GET", params=params).headers
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_stay_stable_while_tasks_come_and_go(alice: Person, sort: str, order: str) -> None:
+    made = [alice.create(title=f"task {n}") for n in range(9)]
+    expected = made if order == "asc" else made[::-1]
+    walk = pages(alice, sort=sort, order=order, limit=3)
+    assert next(walk) == expected[:3]
+    # The last task of the page, on which the cursor stands, goes; others come on either side.
+    alice.tasks("DELETE", expected[2]["id"])
+    alice.tasks("DELETE", expected[4]["id"])
+    new = [alice.create(title=title)["id"] for title in ("a task", "task 9", "zebra")]
+    rest = [task for page in walk for task in page]
+    assert [task for task in rest if task["id"] not in new] == [expected[3], *expected[5:]]
+    # A new one is read where it is still to come, and never twice.
+    ids = [task["id"] for task in rest]
+    assert len(set(ids)) == len(ids)
+    assert (new[2] in ids) is (order == "asc")
+
+
+def test_a_cursor_works_with_another_limit_and_with_200_characters_of_4_bytes(
+    alice: Person,
+) -> None:
+    made = [alice.create(title=f"{'\U0001f600' * 199}{n}") for n in range(4)]
+    url = alice.tasks("GET", params={"sort": "title", "limit": 1}).links["next"]["url"]
+    response = alice.call("GET", url.replace("limit=1", "limit=50"))
+    assert response.json() == made[1:]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"status": "completed"},
+        {"search": "task"},
+        {"sort": "updated_at"},
+        {"order": "asc"},
+        {"sort": "", "order": ""},
+    ],
+)
+def test_a_cursor_of_another_query_is_400(alice: Person, other: dict[str, str]) -> None:
+    for _ in range(3):
+        alice.create()
+    params = {"sort": "created_at", "order": "desc", "limit": "1"}
+    cursor = alice.tasks("GET", params=params).links["next"]["url"].rpartition("cursor=")[2]
+    assert alice.tasks("GET", params={**params, "cursor": cursor}).status_code == 200
+    assert_problem(alice.tasks("GET", params={**params, **other, "cursor": cursor}), 400, "cursor")
+
+
+def test_a_forged_cursor_and_one_of_another_user_are_400(alice: Person, bob: Person) -> None:
+    for person in (alice, bob):
+        for _ in range(3):
+            person.create()
+    path = alice.tasks("GET", params={"limit": 1}).links["next"]["url"]
+    cursor = path.rpartition("cursor=")[2]
+    changed = [
+        f"{cursor[:n]}{'A' if cursor[n] != 'A' else 'B'}{cursor[n + 1 :]}"
+        for n in range(0, len(cursor), 5)
+    ]
+    forged = [*changed, "x", "AAAA", "A" * 22, cursor[:-4], f"{cursor}AAAA", "é", "\0", "="]
+    for each in forged:
+        response = alice.tasks("GET", params={"limit": 1, "cursor": each})
+        assert_problem(response, 400, "cursor")
+    assert_problem(bob.tasks("GET", params={"limit": 1, "cursor": cursor}), 400, "cursor")
+    assert_problem(bob.call("GET", path), 403)
+
+
+# Long lists
+
+
+def test_a_list_of_more_than_1000_tasks_is_streamed_and_complete(
+    alice: Person, database_url: str
+) -> None:
+    insert_tasks(database_url, alice.id, 2500)
+    for params in ({}, {"sort": "title", "order": "desc"}, {"status": "pending"}):
+        response = alice.tasks("GET", params=params)
+        assert response.headers["transfer-encoding"] == "chunked"
+        assert "etag" not in response.headers
+        expected = all_pages(alice, limit=500, **params)
+        assert response.json() == expected
+        assert len(expected) == (1250 if "status" in params else 2500)
+
+
+def test_pages_are_bounded_by_bytes_as_well_as_by_number(alice: Person, database_url: str) -> None:
+    insert_tasks(database_url, alice.id, 1500, description=10_000)
+    response = alice.tasks("GET", params={"limit": 500})
+    assert len(response.content) < 1_200_000
+    assert 50 < len(response.json()) < 500
+    tasks = alice.tasks("GET").json()
+    assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(1, 1501)]
+    assert all_pages(alice, limit=500) == tasks
+
+
+def test_the_tasks_of_another_user_are_in_no_page_of_a_long_list(
+    alice: Person, bob: Person, database_url: str
+) -> None:
+    for _ in range(3):
+        insert_tasks(database_url, alice.id, 500)
+        insert_tasks(database_url, bob.id, 500)
+    for params in ({}, {"sort": "title"}, {"search": "TASK", "status": "completed"}):
+        response = alice.tasks("GET", params=params)
+        assert {task["user_id"] for task in response.json()} == {alice.id}
+
+
+@pytest.mark.slow
+def test_100000_tasks_can_be_listed(alice: Person, database_url: str) -> None:
+    insert_tasks(database_url, alice.id, 100_000, description=100)
+    tasks = alice.tasks("GET", timeout=120).json()
+    assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(1, 100_001)]
+    assert sum(1 for _ in pages(alice, limit=500, sort="updated")) == 200

@@ -1,0 +1,187 @@
+"""Tests of `Idempotency-Key`: a create that may be sent again."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support.keyserver import KeyServer
+from tests.support.problems import assert_problem
+from tests.support.proxy import PostgresProxy, running_proxy
+from tests.support.service import Person, make_settings, running_service
+from tests.support.tokens import SigningKey
+
+
+def create(person: Person, key: str | bytes, **body: Any) -> httpx.Response:
+    body = {"title": "a task", **body}
+    return person.tasks("POST", json=body, headers={"Idempotency-Key": key})
+
+
+def test_the_same_key_returns_the_same_task(alice: Person) -> None:
+    key = uuid4().hex
+    first, again = (create(alice, key, description="one") for _ in range(2))
+    assert (
+        (again.status_code, again.json())
+        == (first.status_code, first.json())
+        == (201, again.json())
+    )
+    for name in ("location", "etag"):
+        assert again.headers[name] == first.headers[name]
+    assert alice.tasks("GET").json() == [first.json()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"title": " a task\n"},
+        {"completed": False},
+        {"description": None},
+        {"priority": 1, "id": 5, "user_id": 5},
+        {"completed": False, "description": None, "title": "a task"},
+    ],
+)
+def test_bodies_are_compared_as_they_are_stored(alice: Person, body: dict[str, Any]) -> None:
+    key = uuid4().hex
+    task = create(alice, key).json()
+    again = create(alice, key, **body)
+    assert (again.status_code, again.json()) == (201, task)
+
+
+@pytest.mark.parametrize(
+    "body", [{"title": "another"}, {"completed": True}, {"description": ""}, {"title": "A task"}]
+)
+def test_another_body_with_the_same_key_is_409_and_makes_nothing(
+    alice: Person, body: dict[str, Any]
+) -> None:
+    key = uuid4().hex
+    task = create(alice, key).json()
+    assert_problem(create(alice, key, **body), 409)
+    assert alice.tasks("GET").json() == [task]
+
+
+def test_the_body_is_compared_with_that_of_the_first_call_and_not_with_the_task_as_it_is(
+    alice: Person,
+) -> None:
+    key = uuid4().hex
+    task = create(alice, key).json()
+    changed = alice.tasks("PATCH", task["id"], json={"title": "changed"}).json()
+    again = create(alice, key)
+    assert (again.status_code, again.json()) == (201, changed)
+    assert_problem(create(alice, key, title="changed"), 409)
+
+
+def test_the_key_lives_as_long_as_its_task(alice: Person) -> None:
+    key = uuid4().hex
+    first = create(alice, key).json()
+    alice.tasks("DELETE", first["id"])
+    second = create(alice, key, title="another")
+    assert second.status_code == 201
+    assert alice.tasks("GET").json() == [second.json()]
+    assert second.json()["id"] != first["id"]
+
+
+def test_two_users_may_use_the_same_key(alice: Person, bob: Person) -> None:
+    key = uuid4().hex
+    of_alice, of_bob = create(alice, key, title="hers"), create(bob, key, title="his")
+    assert (of_alice.status_code, of_bob.status_code) == (201, 201)
+    assert alice.tasks("GET").json() == [of_alice.json()]
+    assert bob.tasks("GET").json() == [of_bob.json()]
+
+
+@pytest.mark.parametrize("text", ["x", "!", "~" * 255, "'; DROP TABLE tasks; --".replace(" ", "+")])
+def test_a_key_is_1_to_255_visible_ascii_characters(alice: Person, text: str) -> None:
+    assert [create(alice, text).status_code for _ in range(2)] == [201, 201]
+    assert len(alice.tasks("GET").json()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x" * 256, "a b", "é".encode("latin-1"), "é".encode(), "a\tb"]
+)
+def test_any_other_key_is_400_and_makes_nothing(alice: Person, text: str | bytes) -> None:
+    response = create(alice, text)
+    assert_problem(response, 400, "idempotency-key")
+    (error,) = response.json()["errors"]
+    assert "1 to 255 visible ASCII" in error["message"]
+    assert alice.tasks("GET").json() == []
+
+
+def test_the_key_is_no_part_of_a_task(alice: Person) -> None:
+    key = uuid4().hex
+    task = create(alice, key)
+    assert set(task.json()) == set(alice.create())
+    assert key not in task.text + alice.tasks("GET").text
+
+
+def test_concurrent_retries_make_one_task(alice: Person) -> None:
+    callers = 6
+    barrier = Barrier(callers)
+
+    def retry(key: str) -> httpx.Response:
+        barrier.wait()
+        return create(alice, key)
+
+    with ThreadPoolExecutor(callers) as threads:
+        for n in range(1, 6):
+            responses = list(threads.map(retry, [uuid4().hex] * callers))
+            assert {response.status_code for response in responses} == {201}
+            assert len({response.json()["id"] for response in responses}) == 1
+            assert len(alice.tasks("GET").json()) == n
+
+
+def test_of_concurrent_calls_with_different_bodies_one_wins(alice: Person) -> None:
+    callers = 4
+    barrier = Barrier(callers)
+    key = uuid4().hex
+
+    def call(n: int) -> int:
+        barrier.wait()
+        return create(alice, key, title=f"task {n}").status_code
+
+    with ThreadPoolExecutor(callers) as threads:
+        statuses = sorted(threads.map(call, range(callers)))
+    assert statuses == [201, 409, 409, 409]
+    assert len(alice.tasks("GET").json()) == 1
+
+
+# Lost acknowledgements
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[PostgresProxy]:
+    """Run a proxy between a service and PostgreSQL."""
+    with running_proxy(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def carol(proxy: PostgresProxy, key: SigningKey, key_server: KeyServer) -> Iterator[Person]:
+    """Sign in at a service behind the proxy."""
+    with running_service(make_settings(proxy.url, key_server.url)) as client:
+        yield Person(client, key)
+
+
+def inserts(proxy: PostgresProxy) -> int:
+    return sum("INSERT INTO tasks" in statement for statement in proxy.statements)
+
+
+def test_a_retry_after_a_lost_acknowledgement_returns_the_first_task(
+    proxy: PostgresProxy, carol: Person
+) -> None:
+    proxy.swallow = "INSERT INTO tasks"
+    assert_problem(create(carol, "once"), 503)
+    # The service itself has tried a second time.
+    assert inserts(proxy) == 2
+    proxy.swallow = None
+    task = create(carol, "once")
+    assert task.status_code == 201
+    assert carol.tasks("GET").json() == [task.json()]
+
+
+def test_without_a_key_a_create_is_never_sent_twice(proxy: PostgresProxy, carol: Person) -> None:
+    proxy.swallow = "INSERT INTO tasks"
+    assert_problem(carol.tasks("POST", json={"title": "a task"}), 503)
+    assert inserts(proxy) == 1
