@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg2 as dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.driver import TIMEOUTS, Connector, DeadlineError, Timeouts, install_wait_callback
@@ -103,13 +102,17 @@ class Session(AsyncSession):
         """
         if statement.is_repeatable:
             return await self._fetch_repeatable(statement.text, params)
-        return await greenlet_spawn(_fetch_one, self._engine, statement.text, params)
+        return await self._fetch(statement.text, params)
 
     @repeat_once
     async def _fetch_repeatable(
         self, text: str, params: Mapping[str, object]
     ) -> tuple[Any, ...] | None:
-        return await greenlet_spawn(_fetch_one, self._engine, text, params)
+        return await self._fetch(text, params)
+
+    async def _fetch(self, text: str, params: Mapping[str, object]) -> tuple[Any, ...] | None:
+        dialect: Any = self._engine.dialect
+        return await dialect.spawn(_fetch_one, self._engine, text, params)  # type: ignore[no-any-return] # the function's
 
     @override
     async def __aexit__(

@@ -10,11 +10,14 @@ import ctypes
 import os
 import select
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from math import ceil
 from typing import Any, Final, NamedTuple, override
 
 import psycopg2
+from greenlet import getcurrent, greenlet
 from psycopg2 import _psycopg, extensions
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
@@ -25,7 +28,10 @@ from core.telemetry import statement_span
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
+MAX_IDLE_WORKERS: Final = 100
 IDLE_SECONDS: Final = 30
+CANCEL_SECONDS: Final = 1
+CANCEL_AGAIN_SECONDS: Final = 0.1
 
 
 class Timeouts(NamedTuple):
@@ -35,6 +41,8 @@ class Timeouts(NamedTuple):
     statement: float = STATEMENT_SECONDS
     idle: float = IDLE_SECONDS
     """A connection that was idle for longer is checked by a round trip when it is taken."""
+    cancel: float = CANCEL_SECONDS
+    """How long a command that is given up keeps its connection, for the server to cancel it."""
 
 
 TIMEOUTS: Final = Timeouts()
@@ -64,6 +72,7 @@ class AsyncioConnection(extensions.connection):
     sends could not be told from the next result.
     """
 
+    is_opening = True
     _loop: asyncio.AbstractEventLoop | None = None
     _waiter: asyncio.Future[None] | None = None
     _descriptor: int
@@ -73,11 +82,19 @@ class AsyncioConnection(extensions.connection):
     """When the last command ended, on the monotonic clock."""
 
     def attach(self, cancelling: ThreadPoolExecutor, timeouts: Timeouts) -> None:
-        """Wait on the running event loop from now on; `cancelling` sends cancel requests."""
-        self._loop = asyncio.get_running_loop()
+        """Wait on the running event loop from now on; `cancelling` sends cancel requests.
+
+        Raises psycopg2.OperationalError when the process has too many open files.
+        """
+        self.is_opening = False
         self._cancelling = cancelling
         self._timeouts = timeouts
-        self._descriptor = os.dup(self.fileno())
+        try:
+            self._descriptor = os.dup(self.fileno())
+        except OSError as error:
+            self.close()
+            raise psycopg2.OperationalError(str(error)) from error
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._advance)
         self._last_used = time.monotonic()
 
@@ -163,14 +180,35 @@ class AsyncioConnection(extensions.connection):
             self._loop = None
 
     def _cancel(self) -> None:
-        """Have the server cancel the running command, without waiting for it."""
-        request = _libpq.PQcancelCreate(self.pgconn_ptr)
+        """Have the server cancel the running command, and wait until it is over.
 
-        def send() -> None:
-            _libpq.PQcancelBlocking(request)
-            _libpq.PQcancelFinish(request)
+        The connection stays open until then: PgBouncer forgets what a client that has gone had
+        running. Nor does the pool open another one in its place before.
+        """
+        if self._loop is not None:
+            self._waiter = self._loop.create_future()
+            sending = self._loop.create_task(self._send_cancels(self._loop, self._waiter))
+            while not sending.done():
+                # anyio cancels a task again and again until it ends.
+                with suppress(asyncio.CancelledError):
+                    await_only(asyncio.wait([sending]))
 
-        self._cancelling.submit(send)
+    async def _send_cancels(
+        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+    ) -> None:
+        """Send cancel requests until the command has ended.
+
+        PgBouncer ignores one that comes before it has found a connection for the command.
+        """
+        with suppress(TimeoutError, psycopg2.Error):
+            async with asyncio.timeout(self._timeouts.cancel):
+                while True:
+                    request = _libpq.PQcancelCreate(self.pgconn_ptr)
+                    await loop.run_in_executor(self._cancelling, _send_cancel, request)
+                    await asyncio.wait([ended], timeout=CANCEL_AGAIN_SECONDS)
+                    if ended.done():
+                        ended.result()
+                        return
 
 
 class AsyncioCursor(extensions.cursor):
@@ -213,6 +251,28 @@ class Connector:
             raise DeadlineError("PostgreSQL could not be reached in time") from None
 
 
+class _Worker(greenlet):
+    """A greenlet that runs one function after another."""
+
+    # What SQLAlchemy's `await_only` looks for. It is not public, hence the upper bound.
+    __sqlalchemy_greenlet_provider__ = True
+
+    @override
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        while True:
+            try:
+                outcome = _Outcome(function(*args), None)
+            except BaseException as error:  # noqa: BLE001 - it is raised in the caller
+                outcome = _Outcome(None, error)
+            assert self.parent is not None  # noqa: S101 - only the main greenlet has none
+            function, args = self.parent.switch(outcome)
+
+
+class _Outcome(NamedTuple):
+    value: Any
+    error: BaseException | None
+
+
 class AsyncioDialect(PGDialect_psycopg2):
     """SQLAlchemy's psycopg2 dialect, for an async engine whose `creator` is a Connector."""
 
@@ -220,6 +280,31 @@ class AsyncioDialect(PGDialect_psycopg2):
     is_async = True
     has_terminate = True
     supports_statement_cache = True
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        self._idle_workers: list[_Worker] = []
+
+    async def spawn(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - the function's
+        """Run a function that may use `await_only`, as SQLAlchemy's `greenlet_spawn` does.
+
+        The greenlet is used again: a new one for each statement takes longer than the pool.
+        """
+        worker = self._idle_workers.pop() if self._idle_workers else _Worker()
+        worker.gr_context = getcurrent().gr_context
+        result = worker.switch(function, args)
+        while not isinstance(result, _Outcome):
+            try:
+                value = await result
+            except BaseException as error:  # noqa: BLE001 - it is raised in the greenlet
+                result = worker.throw(error)
+            else:
+                result = worker.switch(value)
+        if len(self._idle_workers) < MAX_IDLE_WORKERS:
+            self._idle_workers.append(worker)
+        if result.error is not None:
+            raise result.error
+        return result.value
 
     @classmethod
     @override
@@ -235,9 +320,12 @@ class AsyncioDialect(PGDialect_psycopg2):
         """
         if not dbapi_connection.is_attached:
             return False
-        dbapi_connection.poll()
-        if dbapi_connection.is_long_idle:
-            super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        try:
+            dbapi_connection.poll()
+            if dbapi_connection.is_long_idle:
+                super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        except psycopg2.Error:
+            return False
         return True
 
     @override
@@ -261,10 +349,15 @@ def install_wait_callback() -> None:
 
 
 def _wait(connection: extensions.connection) -> None:
-    if isinstance(connection, AsyncioConnection) and connection.is_attached:
+    if isinstance(connection, AsyncioConnection) and not connection.is_opening:
         connection.wait()
     else:
         _wait_blocking(connection)
+
+
+def _send_cancel(request: int) -> None:
+    _libpq.PQcancelBlocking(request)
+    _libpq.PQcancelFinish(request)
 
 
 def _connect(dsn: str) -> AsyncioConnection:

@@ -16,7 +16,12 @@ from typing import Any, ClassVar, Final, override
 
 import httptools
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from core.logs import request_id_var
 from core.middleware import log_request, new_request_id, safe_headers
@@ -26,7 +31,7 @@ MAX_HEADERS_SIZE: Final = 64 * 1024
 """How many bytes of a request line and its headers are kept, and one read of the socket beyond."""
 MAX_PIPELINED: Final = 8
 """How many requests of one connection wait for those before them …"""
-PIECE_SIZE: Final = 4096
+PIECE_SIZE: Final = 1024
 """… and those that end in one piece of this many bytes; the rest is not parsed yet."""
 
 
@@ -52,7 +57,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._is_upgrade = False
         self._is_ending = False
+        self._refusal: str | None = None
+        self._running: RequestResponseCycle | None = None
         self._reading: asyncio.Task[Any] | None = None
+        self._has_drained = False
 
     @override
     def connection_made(self, transport: BaseTransport) -> None:
@@ -62,6 +70,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
         self._unparsed += data
         self._parse()
 
@@ -82,7 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.scope["method"] != "CONNECT":
+        if self.parser.should_upgrade():
             self._is_upgrade = True
             return
         self._stop_waiting()
@@ -91,6 +101,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._is_ending:
             # Its response says that it is the connection's last.
             self.cycle.keep_alive = False
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; what is around it, such as trailers, has the headers' limit."""
+        self._headers_size = 0
+        super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:
@@ -104,9 +120,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Start the next request of the pipeline, and read on once it is empty."""
         super().on_response_complete()
-        if self.pipeline:
+        if self.transport.is_closing():
+            return
+        if self._running is not self.cycle:
+            # Not the last one of the pipeline.
             self.flow.pause_reading()
-        elif not self.transport.is_closing():
+        elif self._refusal is not None:
+            self.send_400_response(self._refusal)
+        else:
             self._parse()
 
     @override
@@ -127,8 +148,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP like everything else: with a problem, an id, and a log line.
 
-        The origin of the page that has sent it is not known, so it carries no CORS headers.
+        The origin of the page that has sent it is not known, so it carries no CORS headers. The
+        requests before it are answered first: the client could take this for their response.
         """
+        if self._is_behind_others:
+            self._refusal = msg
+            self._unparsed = b""
+            return
         request_id = new_request_id()
         response = problem_response(400, msg, errors=[FieldError(field="request", message=msg)])
         headers = [
@@ -150,22 +176,46 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._watch.cancel()
         super().connection_lost(exc)
+        if self._running is not None:
+            # uvicorn tells the last request of the pipeline, which may be another one.
+            self._running.disconnected = True
+            self._running.message_event.set()
         if self._reading is not None:
             self._reading.cancel()
+
+    @override
+    def resume_writing(self) -> None:
+        self._has_drained = True
+        super().resume_writing()
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _is_behind_others(self) -> bool:
+        """Whether requests that were read completely still wait for their response."""
+        if self.cycle is None or self.cycle.response_complete:
+            return False
+        is_first = self._running is self.cycle and not self.cycle.response_started
+        return not (is_first and self._is_in_body)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; a request that only reads may be cancelled by `connection_lost`."""
         if scope["method"] not in ("GET", "HEAD"):
             await self._application(scope, receive, send)
             return
-        self._reading = asyncio.current_task()
+        task = self._reading = asyncio.current_task()
         try:
             await self._application(scope, receive, send)
         except asyncio.CancelledError:
             if not self.transport.is_closing():
                 raise
         finally:
-            self._reading = None
+            # The next one of the pipeline may have begun when this one's response was complete.
+            if self._reading is task:
+                self._reading = None
 
     def _parse(self) -> None:
         """Parse what has arrived, until enough requests wait in the pipeline."""
@@ -192,14 +242,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
+            if self.parser.get_method() == b"CONNECT":
+                self.send_400_response("This is no proxy.")
+                return
             self._decline_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_headers()
-        is_too_long = self._headers_size > MAX_HEADERS_SIZE and not self._is_in_body
-        if is_too_long and not self.transport.is_closing():
+        if self._headers_size > MAX_HEADERS_SIZE and not self.transport.is_closing():
             self.send_400_response("The request's headers are too long.")
 
     def _decline_upgrade(self, rest: bytes) -> None:
@@ -214,11 +266,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"connection":
                 options = (option.strip() for option in value.split(b","))
-                kept = b", ".join(each for each in options if each.lower() != b"upgrade")
-                lines.append(b"connection: %s" % (kept or b"keep-alive"))
+                kept = [each for each in options if each.lower() != b"upgrade"]
+                lines += [b"connection: %s" % b", ".join(kept)] if kept else []
             elif name != b"upgrade":
                 lines.append(b"%s: %s" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self._headers_size = 0
         self._unparsed = b"\r\n".join([*lines, b"", b""]) + rest + self._unparsed
 
     def _expect_headers(self) -> None:
@@ -232,7 +286,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _watch_unread(self, unread_before: int) -> None:
         """Abort clients that stopped reading: `close()` would wait for the write buffer."""
         unread = self.transport.get_write_buffer_size()
-        if unread and unread == unread_before:
+        if unread and unread == unread_before and not self._has_drained:
             self.transport.abort()
         else:
+            self._has_drained = False
             self._watch = self.loop.call_later(self.unread_seconds, self._watch_unread, unread)

@@ -13,6 +13,8 @@ from typing import Final, Literal, override
 
 MAX_QUEUED: Final = 10_000
 """How many lines wait for standard error at most; those beyond are dropped and counted."""
+WRITE_SECONDS: Final = 0.05
+"""How often queued lines are written."""
 CLOSE_SECONDS: Final = 2
 """How long the end of the process waits for lines to be written."""
 
@@ -103,6 +105,24 @@ class _StderrHandler(logging.Handler):
                 return
 
 
+class _Listener(QueueListener):
+    """Looks at the queue every `WRITE_SECONDS`: to be woken for each line costs a request more."""
+
+    def __init__(
+        self, lines: queue.SimpleQueue[logging.LogRecord], handler: logging.Handler
+    ) -> None:
+        super().__init__(lines, handler)
+        self._lines = lines
+
+    @override
+    def dequeue(self, block: bool) -> logging.LogRecord:
+        while True:
+            try:
+                return self._lines.get_nowait()
+            except queue.Empty:
+                time.sleep(WRITE_SECONDS)
+
+
 class _QueueHandler(QueueHandler):
     """Hands lines to a thread that writes them; drops and counts those beyond `MAX_QUEUED`."""
 
@@ -111,7 +131,7 @@ class _QueueHandler(QueueHandler):
         super().__init__(self._lines)
         self._stderr = stderr
         self._dropped = 0
-        self._listener: QueueListener | None = QueueListener(self._lines, stderr)
+        self._listener: QueueListener | None = _Listener(self._lines, stderr)
         self._listener.start()
         atexit.register(self.stop)
 

@@ -117,6 +117,11 @@ async def _send_readable(send: Send, message: Message) -> None:
     await send(message)
 
 
+def _declared_size(scope: Scope) -> int:
+    size = Headers(scope=scope).get("content-length", "0")
+    return int(size) if size.isascii() and size.isdigit() else 0
+
+
 class ProblemMiddleware:
     """Answer 413 for bodies that are too long, 400 for slow ones, 500 for unhandled errors.
 
@@ -132,8 +137,6 @@ class ProblemMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared_size = Headers(scope=scope).get("content-length", "0")
-        size = int(declared_size) if declared_size.isascii() and declared_size.isdigit() else 0
         received = 0
         deadline: float | None = None
         is_complete = False
@@ -144,7 +147,7 @@ class ProblemMiddleware:
             if is_complete:
                 # What is waited for now is the end of the connection.
                 return await receive()
-            if size > MAX_BODY_SIZE:
+            if deadline is None and _declared_size(scope) > MAX_BODY_SIZE:
                 raise TooLargeError(MAX_BODY_SIZE)
             deadline = deadline or asyncio.get_running_loop().time() + BODY_SECONDS
             try:

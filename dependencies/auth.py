@@ -13,7 +13,6 @@ from opentelemetry import metrics
 
 from core.database import Session
 from core.problems import ForbiddenError, UnauthorizedError, UnavailableError
-from dependencies.database import SessionDep
 from dependencies.settings import SettingsDep
 from models import user
 from utils.jwks import KeySet, KeysUnavailableError
@@ -61,15 +60,20 @@ class AccountResolver:
             max_remembered, remembered_seconds
         )
 
-    async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
-        """Return the account that the claims belong to.
+    def recall(self, claims: Claims) -> CurrentUser | None:
+        """Return the account that the claims belong to, if it is remembered.
 
-        Raises UnauthorizedError or ForbiddenError. Accounts are remembered by subject, with the
-        token's e-mail address: a token with another address is resolved anew.
+        Accounts are remembered by subject, with the token's e-mail address: a token with another
+        address is resolved anew.
         """
         email, known = self._remembered.get(claims.subject, (None, None))
-        if known is not None and email == claims.email:
-            return known
+        return known if email == claims.email else None
+
+    async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
+        """Find the account that the claims belong to, or link or create it, and remember it.
+
+        Raises UnauthorizedError or ForbiddenError.
+        """
         if not _is_subject(claims.subject):
             raise UnauthorizedError("The token's sub is no user's id: see jwt.getSubject.")
         find = _find_numbered if _DECIMAL.fullmatch(claims.subject) else _find_linked
@@ -171,7 +175,6 @@ _bearer = HTTPBearer(
 
 async def get_current_user(
     request: Request,
-    session: SessionDep,
     settings: SettingsDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> CurrentUser:
@@ -185,14 +188,23 @@ async def get_current_user(
     try:
         token = _single_token(request, credentials)
         claims = await verifier.verify(token, settings.jwt_issuer, settings.jwt_audience)
-        current = await resolver.resolve(session, claims)
-    except (InvalidTokenError, UnauthorizedError) as error:
-        _refused.add(1, {"reason": str(error)})
-        raise UnauthorizedError(str(error)) from None
+        current = resolver.recall(claims)
+        if current is None:
+            async with Session(request.app.state.engine) as session:
+                current = await resolver.resolve(session, claims)
+    except InvalidTokenError as error:
+        raise _refuse(str(error)) from None
+    except UnauthorizedError as error:
+        raise _refuse(error.detail) from None
     except KeysUnavailableError as error:
         raise UnavailableError(str(error)) from None
     request.state.user_id = current.id
     return current
+
+
+def _refuse(reason: str) -> UnauthorizedError:
+    _refused.add(1, {"reason": reason})
+    return UnauthorizedError(reason)
 
 
 def _single_token(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str:

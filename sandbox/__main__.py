@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from core.logs import configure_logging
 from core.settings import Settings
 from main import create_app
+from sandbox.front_end import check_node, run_front_end
 from sandbox.issuer import Issuer
 from sandbox.postgres import STOP_SIGNALS, running_postgres
 from sandbox.server import serving
-from core.logs import configure_logging
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
 
@@ -75,7 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="the service's port (8000)")
     parser.add_argument("--data", type=Path, default=FOLDER, help="the data's folder (.sandbox)")
+    parser.add_argument("--front-end", action="store_true", help="with examples/nextjs (Node.js)")
+    parser.add_argument("--front-end-port", type=int, default=3000, help="its port (3000)")
     options = parser.parse_args()
+    if options.front_end:
+        check_node()
     folder = options.data.absolute()
     # Signals wait until `sigwait` asks for them: one that arrived earlier, or a second one later,
     # would interrupt PostgreSQL's own programs and leave a server running.
@@ -84,7 +89,10 @@ def main() -> None:
         print("Starting PostgreSQL …", flush=True)
         try:
             with running_postgres(folder / "postgres") as database:
-                run_service(listener, database, folder)
+                if options.front_end:
+                    run_front_end(listener, database, folder, options.front_end_port)
+                else:
+                    run_service(listener, database, folder)
         except subprocess.CalledProcessError:
             # The server that initdb starts for itself receives Ctrl-C too; initdb then cleans up.
             if signal.sigpending().isdisjoint(STOP_SIGNALS):

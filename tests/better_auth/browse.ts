@@ -1,12 +1,372 @@
-// Somebody in front of Chromium: signs up at the page's address, and minds a few tasks.
-import { chromium, type Page } from "playwright-core";
+// Uses the front end in Chromium as people do. Prints what happened as JSON; fails where it differs.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
 
-const [executablePath, profile, page_, email, password] = process.argv.slice(2) as string[];
+const [executablePath, profile, address, scenario, screenshots] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+];
+const PASSWORD = "correct horse battery staple";
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
-const context = await chromium.launchPersistentContext(profile!, {
-  executablePath: executablePath!,
+const errors: string[] = [];
+const violations: string[] = [];
+const requests: string[] = [];
+
+/** Record what the page should not do, and what it asks the servers. */
+function watch(page: Page) {
+  page.setDefaultTimeout(15_000);
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => {
+    // Chromium reports each refused request; the refusals here are intended.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource"))
+      errors.push(message.text());
+  });
+  page.on("request", (request) => requests.push(`${request.method()} ${request.url()}`));
+  return page;
+}
+
+const requestsFor = (text: string) => requests.filter((line) => line.includes(text)).length;
+
+/** Check the page with axe-core in light and in dark. */
+async function check(page: Page, state: string) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    if (!(await page.evaluate(() => "axe" in window))) await page.addScriptTag({ path: AXE });
+    const found = await page.evaluate(() =>
+      (window as unknown as { axe: { run(): Promise<{ violations: { id: string }[] }> } }).axe.run(),
+    );
+    violations.push(...found.violations.map(({ id }) => `${state}, ${colorScheme}: ${id}`));
+    await page.screenshot({ path: `${screenshots}/${state}-${colorScheme}.png` });
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
+const checkbox = (page: Page, name: string) => page.getByRole("checkbox", { name, exact: true });
+const gone = (page: Page, name: string) => checkbox(page, name).waitFor({ state: "detached" });
+
+/** Wait until the list shows these tasks, one line each. */
+async function shows(page: Page, expected: string[]) {
+  let lines: string[] = [];
+  for (const end = Date.now() + 10_000; Date.now() < end; await page.waitForTimeout(50)) {
+    lines = await page.getByRole("listitem").evaluateAll((items) =>
+      items.map((item) => {
+        const text = [...item.querySelectorAll("label, p")].map((each) => each.textContent);
+        return `${item.querySelector("input")!.checked ? "[x]" : "[ ]"} ${text.join(" / ")}`;
+      }),
+    );
+    if (lines.join("\n") === expected.join("\n")) return;
+  }
+  assert.deepEqual(lines, expected);
+}
+
+async function signUp(page: Page, email: string) {
+  await page.goto(`${address}/sign-up`);
+  await page.getByLabel("Name").fill("Ada Lovelace");
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await button(page, "Sign up").click();
+  await page.getByText("Nothing to do").waitFor();
+}
+
+async function reload(page: Page) {
+  await page.reload();
+  await page.getByRole("checkbox").first().waitFor();
+}
+
+async function add(page: Page, title: string) {
+  await page.getByLabel("New task").fill(title);
+  await button(page, "Add").click();
+  await checkbox(page, title).waitFor();
+}
+
+/** Change a task in another tab, as another device of the same user would. */
+async function elsewhere(page: Page, action: (other: Page) => Promise<void>) {
+  const other = watch(await page.context().newPage());
+  await other.goto(address);
+  await action(other);
+  await other.close();
+}
+
+async function person(context: BrowserContext, page: Page) {
+  // Sign up, after a password that is too short.
+  await page.goto(address);
+  await page.getByRole("heading", { name: "Welcome back" }).waitFor();
+  await check(page, "sign-in");
+  await page.getByRole("link", { name: "Create an account" }).click();
+  await page.getByLabel("Name").fill("Ada Lovelace");
+  await page.getByLabel("E-mail").fill("ada@example.com");
+  await page.getByLabel("Password").fill("short");
+  await button(page, "Sign up").click();
+  await page.getByText("Use at least 8 characters").waitFor();
+  await check(page, "sign-up");
+  const email = `ada-${Date.now()}@example.com`;
+  await signUp(page, email);
+  await check(page, "empty");
+
+  // Add, edit in place, complete.
+  for (const title of ["Book the train to Lisbon", "Water the plants", "Read chapter four"])
+    await add(page, title);
+  await add(page, "Call the dentist");
+  await add(page, "Buy milk");
+  await button(page, "Edit Buy milk").click();
+  await page.getByLabel("Title", { exact: true }).fill("Buy oat milk");
+  await page.getByLabel("Description").fill("Two litres, the cold kind");
+  await button(page, "Save").click();
+  await checkbox(page, "Water the plants").click();
+  await page.locator("li.completed").waitFor();
+  const all = [
+    "[ ] Buy oat milk / Two litres, the cold kind",
+    "[ ] Call the dentist",
+    "[ ] Read chapter four",
+    "[x] Water the plants",
+    "[ ] Book the train to Lisbon",
+  ];
+  await shows(page, all);
+  await check(page, "list");
+  // The README's, sharp on screens with two pixels per pixel.
+  await page.setViewportSize({ width: 1920, height: 1320 });
+  await page.evaluate(() => document.documentElement.style.setProperty("zoom", "2"));
+  await page.screenshot({ path: `${screenshots}/screenshot.png` });
+  await page.evaluate(() => document.documentElement.style.removeProperty("zoom"));
+  await page.setViewportSize({ width: 375, height: 720 });
+  await check(page, "phone");
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 375);
+  await page.setViewportSize({ width: 1100, height: 760 });
+  // All of that with the token of the first request.
+  assert.equal(requestsFor("/api/auth/token"), 1);
+
+  // The list arrives with the page, without a request of the browser's.
+  const before = requestsFor("/api/me/tasks");
+  await reload(page);
+  await shows(page, all);
+  assert.equal(requestsFor("/api/me/tasks"), before);
+
+  // Filter, search, order.
+  await page.getByText("Completed", { exact: true }).click();
+  await gone(page, "Call the dentist");
+  await shows(page, ["[x] Water the plants"]);
+  assert.equal(new URL(page.url()).search, "?status=completed");
+  await reload(page);
+  await shows(page, ["[x] Water the plants"]);
+  await page.getByText("All", { exact: true }).click();
+  await shows(page, all);
+  await page.getByRole("searchbox").fill("MILK");
+  await gone(page, "Call the dentist");
+  await shows(page, [all[0]!]);
+  await page.getByRole("searchbox").fill("zebra");
+  await page.getByText("Nothing matches “zebra”").waitFor();
+  await page.getByRole("searchbox").fill("");
+  await checkbox(page, "Call the dentist").waitFor();
+  await page.getByLabel("Order").selectOption("Title");
+  await page.locator("li:first-child", { hasText: "Book the train" }).waitFor();
+  await page.getByLabel("Order").selectOption("Newest first");
+  await page.locator("li:first-child", { hasText: "Buy oat milk" }).waitFor();
+
+  // Errors stand beside the field.
+  await page.getByLabel("New task").fill("  ");
+  await button(page, "Add").click();
+  const invalid = page.locator("[aria-invalid=true]");
+  await invalid.waitFor();
+  assert.equal(await invalid.evaluate((input) => input === document.activeElement), true);
+  await button(page, "Edit Call the dentist").click();
+  await page.getByLabel("Title", { exact: true }).fill("x".repeat(201));
+  await button(page, "Save").click();
+  await page.locator(".editing .field-error").waitFor();
+  await check(page, "error");
+  await button(page, "Cancel").click();
+  await page.getByLabel("New task").fill("");
+
+  // A conflict offers the newer version …
+  const changeTo = (title: string) => async (other: Page) => {
+    await button(other, "Edit Read chapter four").click();
+    await other.getByLabel("Title", { exact: true }).fill(title);
+    await button(other, "Save").click();
+    await checkbox(other, title).waitFor();
+  };
+  await button(page, "Edit Read chapter four").click();
+  await page.getByLabel("Title", { exact: true }).fill("Read chapter five");
+  await elsewhere(page, changeTo("Read chapters four to six"));
+  await button(page, "Save").click();
+  await page.getByText("changed elsewhere while").waitFor();
+  await check(page, "conflict");
+  await button(page, "Use the newer version").click();
+  await checkbox(page, "Read chapters four to six").waitFor();
+  // … or one's own after all.
+  await button(page, "Edit Read chapters four to six").click();
+  await page.getByLabel("Title", { exact: true }).fill("Read the book");
+  await elsewhere(page, async (other) => {
+    await button(other, "Edit Read chapters four to six").click();
+    await other.getByLabel("Description").fill("Before Friday");
+    await button(other, "Save").click();
+    await other.locator("li p", { hasText: "Before Friday" }).waitFor();
+  });
+  await button(page, "Save").click();
+  await button(page, "Save mine instead").click();
+  await checkbox(page, "Read the book").waitFor();
+  // What was deleted elsewhere leaves the list.
+  await elsewhere(page, async (other) => {
+    await button(other, "Delete Read the book").click();
+    await gone(other, "Read the book");
+  });
+  await checkbox(page, "Read the book").click();
+  await gone(page, "Read the book");
+
+  // A create whose response is lost: repeated, and there is still one task.
+  const isCreate = (url: URL) => url.pathname.endsWith("/api/me/tasks");
+  await page.route(isCreate, async (route) => {
+    await route.fetch();
+    await route.abort();
+  }, { times: 1 });
+  await page.getByLabel("New task").fill("Only once");
+  await button(page, "Add").click();
+  await page.getByText("cannot be reached").waitFor();
+  await check(page, "unreachable");
+  await button(page, "Add").click();
+  await checkbox(page, "Only once").waitFor();
+  await reload(page);
+  assert.equal(await checkbox(page, "Only once").count(), 1);
+
+  // A 401 fetches a new token, once.
+  await add(page, "With the first token");
+  const tokens = requestsFor("/api/auth/token");
+  const refused = {
+    status: 401,
+    headers: { "Access-Control-Allow-Origin": address, "Content-Type": "application/problem+json" },
+    body: JSON.stringify({ title: "Unauthorized", status: 401, detail: "The token has expired." }),
+  };
+  await page.route(isCreate, (route) => route.fulfill(refused), { times: 1 });
+  await add(page, "With a new token");
+  assert.equal(requestsFor("/api/auth/token"), tokens + 1);
+  await page.route(isCreate, (route) => route.fulfill(refused), { times: 2 });
+  await page.getByLabel("New task").fill("Refused");
+  await button(page, "Add").click();
+  await page.getByText("The token has expired.").waitFor();
+
+  // Clear completed, complete all, delete.
+  await button(page, "Clear completed").click();
+  await gone(page, "Water the plants");
+  await button(page, "Complete all").click();
+  await page.locator("ul:not(:has(li:not(.completed)))").waitFor();
+  await button(page, "Delete Call the dentist").click();
+  await gone(page, "Call the dentist");
+
+  // Sign out, sign in, delete the account.
+  await button(page, "Sign out").click();
+  await page.waitForURL("**/sign-in");
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill("not the password");
+  await button(page, "Sign in").click();
+  await page.getByText("is wrong").waitFor();
+  await page.getByLabel("Password").fill(PASSWORD);
+  await button(page, "Sign in").click();
+  await checkbox(page, "Buy oat milk").waitFor();
+  await page.getByRole("link", { name: "Ada Lovelace" }).click();
+  const download = page.waitForEvent("download");
+  await button(page, "Download my data").click();
+  assert.equal((await download).suggestedFilename(), "tasks.json");
+  await page.getByLabel("Your password").fill("not the password");
+  await button(page, "Delete my account").click();
+  await page.getByText("This is not your password").waitFor();
+  await check(page, "account");
+  await page.getByLabel("Your password").fill(PASSWORD);
+  await button(page, "Delete my account").click();
+  await page.waitForURL("**/sign-up");
+  assert.deepEqual(
+    (await context.cookies()).filter(({ name, value }) => name.includes("session") && value),
+    [],
+  );
+}
+
+/** Do it all without a mouse; every step starts from where the focus is. */
+async function keyboard(_context: BrowserContext, page: Page) {
+  const focused = () =>
+    page.evaluate(() => {
+      const element = document.activeElement as HTMLInputElement;
+      return element.ariaLabel ?? element.labels?.[0]?.textContent ?? element.textContent;
+    });
+  /** Press Tab until this has the focus. */
+  async function tabTo(name: string, key = "Tab") {
+    for (let presses = 0; presses < 25; presses++) {
+      await page.keyboard.press(key);
+      if ((await focused()) === name) return;
+    }
+    assert.fail(`${name} cannot be reached with ${key}; the focus is on ${await focused()}`);
+  }
+  const type = (text: string) => page.keyboard.type(text);
+  const press = (key: string) => page.keyboard.press(key);
+
+  await page.goto(`${address}/sign-up`);
+  await tabTo("Name");
+  await type("Ada Lovelace");
+  await press("Tab");
+  await type(`keys-${Date.now()}@example.com`);
+  await press("Tab");
+  await type(PASSWORD);
+  await press("Enter");
+  await page.getByText("Nothing to do").waitFor();
+
+  await tabTo("New task");
+  for (const title of ["One", "Two", "Three"]) {
+    await type(title);
+    await press("Enter");
+    await checkbox(page, title).waitFor();
+    assert.equal(await focused(), "New task");
+  }
+  await tabTo("Two");
+  await press("Space");
+  await page.locator("li.completed").waitFor();
+  await tabTo("Edit Two");
+  await press("Enter");
+  await page.getByLabel("Title", { exact: true }).waitFor();
+  assert.equal(await focused(), "Title");
+  await press("Escape");
+  await button(page, "Edit Two").waitFor();
+  await page.waitForFunction(() => document.activeElement?.ariaLabel === "Edit Two");
+  await press("Enter");
+  await page.getByLabel("Title", { exact: true }).waitFor();
+  await type("2");
+  await press("Enter");
+  await page.waitForFunction(() => document.activeElement?.ariaLabel === "Edit Two2");
+
+  // After a task is deleted the focus is on the one that takes its place.
+  await tabTo("Delete Two2");
+  await press("Enter");
+  await gone(page, "Two2");
+  assert.equal(await focused(), "One");
+  // Arrows move between the filters; a task that the filter hides gives the focus away, too.
+  await tabTo("All", "Shift+Tab");
+  await press("ArrowRight");
+  assert.equal(await focused(), "Open");
+  await tabTo("Three");
+  await press("Space");
+  await gone(page, "Three");
+  assert.equal(await focused(), "One");
+  await tabTo("Sign out", "Shift+Tab");
+  await press("Enter");
+  await page.waitForURL("**/sign-in");
+}
+
+/** Add, complete and delete through the rewrite. */
+async function short(_context: BrowserContext, page: Page) {
+  await signUp(page, `short-${Date.now()}@example.com`);
+  await add(page, "Buy milk");
+  await checkbox(page, "Buy milk").click();
+  await page.locator("li.completed").waitFor();
+  await button(page, "Delete Buy milk").click();
+  await gone(page, "Buy milk");
+}
+
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath,
   headless: true,
   chromiumSandbox: false,
+  viewport: { width: 1100, height: 760 },
   args: [
     "--disable-gpu",
     "--disable-quic",
@@ -16,51 +376,13 @@ const context = await chromium.launchPersistentContext(profile!, {
     "--disable-sync",
   ],
 });
-context.setDefaultTimeout(20_000);
-const page = context.pages()[0]!;
-const errors: string[] = [];
-page.on("pageerror", (error) => errors.push(String(error)));
-page.on("console", (message) => {
-  if (message.type() === "error") errors.push(message.text());
-});
-
-/** What the list shows, one line a task. */
-const shown = (page: Page) =>
-  page
-    .getByRole("listitem")
-    .evaluateAll((items) =>
-      items.map((item) => `${item.querySelector("input")!.checked ? "[x]" : "[ ]"} ${item.querySelector("label")!.textContent}`),
-    );
-
-const lists: string[][] = [];
-await page.goto(page_!);
-await page.getByLabel("E-mail").fill(email!);
-await page.getByLabel("Password").fill(password!);
-await page.getByRole("button", { name: "Sign up" }).click();
-await page.getByLabel("Title").fill("Buy milk");
-await page.getByRole("button", { name: "Add" }).click();
-await page.getByRole("checkbox").waitFor();
-lists.push(await shown(page));
-await page.getByRole("checkbox").click();
-await page.locator("input:checked").waitFor();
-lists.push(await shown(page));
-await page.getByRole("button", { name: "Delete" }).click();
-await page.getByRole("listitem").waitFor({ state: "detached" });
-lists.push(await shown(page));
-
-const alert = await page.getByRole("alert").first().textContent();
-const cookies = (await context.cookies()).map((cookie) => cookie.name);
-
-// A page of some other origin, whose requests the backend must not let it read.
-const stranger = await context.newPage();
-await stranger.goto("data:text/html,a stranger");
-const read = await stranger.evaluate(
-  (backend) =>
-    fetch(`${backend}/health`).then(
-      () => "read",
-      () => "refused",
-    ),
-  process.env.BACKEND_URL,
-);
-await context.close();
-console.log(JSON.stringify({ lists, alert, cookies, errors, stranger: read }));
+const page = watch(context.pages()[0]!);
+try {
+  await { person, keyboard, short }[scenario]!(context, page);
+} catch (error) {
+  await page.screenshot({ path: `${screenshots}/failed.png` });
+  throw error;
+} finally {
+  await context.close();
+}
+console.log(JSON.stringify({ errors, violations }));

@@ -1,4 +1,4 @@
-"""A running Better Auth, the service behind it, and the people who sign in there."""
+"""A running Better Auth, the service behind it, and the users who sign in there."""
 
 import base64
 import json
@@ -14,9 +14,9 @@ from uuid import uuid4
 import httpx
 
 from tests.better_auth.toolchain import FOLDER
+from tests.conftest import MakeDatabase
 from tests.support.service import make_settings, running_service
 
-AUDIENCE = "todo-backend"
 PASSWORD = "correct horse battery staple"
 
 
@@ -79,7 +79,7 @@ class FrontEnd:
         self._log = folder / f"log-{uuid4().hex}"
         with self._log.open("wb") as log, self._listener:
             self._process = subprocess.Popen(
-                ["node", "build/server.js", self._setup],
+                ["node", "build/tests/better_auth/server.js", self._setup],
                 cwd=FOLDER,
                 env={
                     "PATH": os.environ["PATH"],
@@ -118,7 +118,7 @@ class FrontEnd:
 
     def keys(self) -> Any:
         """Fetch the key set."""
-        return httpx.get(self.jwks_url).json()["keys"]
+        return httpx.get(self.jwks_url, timeout=30).json()["keys"]
 
     def mail(self) -> list[Any]:
         """Give the e-mail that was sent, oldest first."""
@@ -164,18 +164,25 @@ def running_stack(  # noqa: PLR0913 - each is a choice of some test
     *,
     folder: Path,
     database_url: str,
+    make_database: MakeDatabase,
     origin: str | None = None,
     settings: dict[str, Any] | None = None,
     uvicorn_options: dict[str, Any] | None = None,
     **environment: str,
 ) -> Iterator[Stack]:
-    """Run a set-up of Better Auth and the service, each with the other's address."""
+    """Run a set-up of Better Auth, on a new database, and the service, wired to each other."""
     with closing(FrontEnd(setup, origin)) as front_end:
-        changes = {"jwt_issuer": front_end.origin, "jwt_audience": AUDIENCE, **(settings or {})}
+        changes = {
+            "jwt_issuer": front_end.origin,
+            "jwt_audience": front_end.origin,
+            **(settings or {}),
+        }
         wiring = make_settings(database_url, front_end.jwks_url, **changes)
         with running_service(wiring, **(uvicorn_options or {})) as service:
             backend_url = str(service.base_url).rstrip("/")
-            front_end.start(folder, **{"BACKEND_URL": backend_url, **environment})
+            # What is in lib/ keeps its users in PostgreSQL, misconfigurations in memory.
+            database = {"DATABASE_URL": make_database()} if setup.startswith("lib/") else {}
+            front_end.start(folder, **{"BACKEND_URL": backend_url, **database, **environment})
             yield Stack(front_end, service)
 
 

@@ -1,6 +1,16 @@
-// Serves one set-up, named on the command line, as Next.js would: on the socket that it is handed.
-import { createServer } from "node:http";
+// Serves one set-up, named on the command line, as Next.js would: on the socket that it inherits.
+import { betterAuth } from "better-auth";
+import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
+import { createServer } from "node:http";
 
-const { auth } = await import(`./${process.argv[2]}.js`);
-createServer(toNodeHandler(auth)).listen({ fd: Number(process.env.LISTEN_FD) });
+const name = process.argv[2]!;
+const isExample = name.startsWith("lib/");
+const { auth } = await import(isExample ? `../../examples/nextjs/${name}.js` : `./${name}.js`);
+
+if (isExample) await (await getMigrations(auth.options)).runMigrations();
+
+// For tests of what happens to users whose e-mail address changes.
+const changeEmail = { enabled: true, updateEmailWithoutVerification: true };
+const served = betterAuth({ ...auth.options, user: { ...auth.options.user, changeEmail } });
+createServer(toNodeHandler(served)).listen({ fd: Number(process.env.LISTEN_FD) });

@@ -18,7 +18,7 @@ def limited(run_stack: RunStack) -> Iterator[Stack]:
 
     uvicorn trusts this machine to say for whom it asks: that is its --forwarded-allow-ips.
     """
-    with run_stack("lib/one-password-store", settings=LIMIT) as stack:
+    with run_stack("lib/auth-one-password-store", settings=LIMIT) as stack:
         yield stack
 
 
@@ -58,7 +58,7 @@ def test_without_a_noted_address_everybody_is_the_front_end(limited: Stack) -> N
 
 def test_a_server_that_is_not_trusted_cannot_say_for_whom_it_asks(run_stack: RunStack) -> None:
     with run_stack(
-        "lib/one-password-store",
+        "lib/auth-one-password-store",
         settings=LIMIT,
         uvicorn_options={"forwarded_allow_ips": "203.0.113.1"},
     ) as stack:

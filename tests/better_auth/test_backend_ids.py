@@ -122,7 +122,7 @@ def test_nobody_can_choose_the_account_that_they_are(stack: Stack) -> None:
         assert stack.me(thief)["id"] != account["id"]
 
 
-@pytest.fixture(params=["lib/backend-ids", "lib/one-password-store"])
+@pytest.fixture(params=["lib/auth-backend-ids", "lib/auth-one-password-store"])
 def gated(request: pytest.FixtureRequest, run_stack: RunStack) -> Iterator[tuple[Stack, Gate]]:
     """Give set-up B, and then C, with a gate in front of the service."""
     with running_gate() as gate, run_stack(request.param, BACKEND_URL=gate.address) as stack:
@@ -240,7 +240,7 @@ def test_in_c_an_account_that_better_auth_does_not_know_gets_in_by_signing_up(
 def test_in_c_nobody_signs_in_while_the_service_is_away(run_stack: RunStack) -> None:
     with (
         running_gate() as gate,
-        run_stack("lib/one-password-store", BACKEND_URL=gate.address) as stack,
+        run_stack("lib/auth-one-password-store", BACKEND_URL=gate.address) as stack,
     ):
         gate.service = stack.service
         visitor = stack.front_end.signed_up()

@@ -13,7 +13,7 @@ import pytest
 
 from core.migrations import upgrade
 from tests.better_auth.conftest import RunStack
-from tests.better_auth.frontend import AUDIENCE, Stack, Visitor, bearer, decoded
+from tests.better_auth.frontend import Stack, Visitor, bearer, decoded
 from tests.conftest import MakeDatabase
 from tests.support.service import make_settings, running_service
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 
 def jwt_options(**options: Any) -> str:
-    """Spell options of the JWT plugin, with our audience."""
-    return json.dumps({**options, "jwt": {"audience": AUDIENCE, **options.get("jwt", {})}})
+    """Return options of the JWT plugin in their spelling on the command line."""
+    return json.dumps(options)
 
 
 def ask(stack: Stack, token: str) -> httpx.Response:
@@ -52,7 +52,7 @@ def detail_of_refusal(stack: Stack, visitor: Visitor) -> str:
 )
 def test_tokens_of_each_algorithm_are_taken(run_stack: RunStack, key: dict[str, str]) -> None:
     options = jwt_options(jwks={"keyPairConfig": key})
-    with run_stack("traps/jwt-options", JWT_OPTIONS=options) as stack:
+    with run_stack("misconfigurations/jwt-options", JWT_OPTIONS=options) as stack:
         visitor = stack.front_end.signed_up()
         header, _ = decoded(visitor.token())
         assert header["alg"] == key["alg"]
@@ -61,7 +61,7 @@ def test_tokens_of_each_algorithm_are_taken(run_stack: RunStack, key: dict[str, 
 
 def test_no_valid_token_is_refused_while_the_keys_rotate(run_stack: RunStack) -> None:
     options = jwt_options(jwks={"rotationInterval": 3})
-    with run_stack("traps/jwt-options", JWT_OPTIONS=options) as stack:
+    with run_stack("misconfigurations/jwt-options", JWT_OPTIONS=options) as stack:
         first = stack.front_end.signed_up().token()
         # Now the service has the first key, and no other.
         assert ask(stack, first).status_code == 200
@@ -87,7 +87,7 @@ def test_no_valid_token_is_refused_while_the_keys_rotate(run_stack: RunStack) ->
 def test_a_token_that_expires_in_use_is_refused_and_a_new_one_taken(run_stack: RunStack) -> None:
     # The service grants 10 seconds of leeway: these tokens are good for 3 of them.
     options = jwt_options(jwt={"expirationTime": "7 seconds ago"})
-    with run_stack("traps/jwt-options", JWT_OPTIONS=options) as stack:
+    with run_stack("misconfigurations/jwt-options", JWT_OPTIONS=options) as stack:
         visitor = stack.front_end.signed_up()
         token = visitor.token()
         assert ask(stack, token).status_code == 200
@@ -105,16 +105,20 @@ def test_a_token_that_expires_in_use_is_refused_and_a_new_one_taken(run_stack: R
 
 def test_an_expiration_time_that_is_a_number_means_1970(run_stack: RunStack) -> None:
     options = jwt_options(jwt={"expirationTime": 900})
-    with run_stack("traps/jwt-options", JWT_OPTIONS=options) as stack:
+    with run_stack("misconfigurations/jwt-options", JWT_OPTIONS=options) as stack:
         visitor = stack.front_end.signed_up()
         assert decoded(visitor.token())[1]["exp"] == 900
         assert detail_of_refusal(stack, visitor) == "The token has expired."
 
 
 def test_the_key_set_is_there_before_anybody_has_signed_in(run_stack: RunStack) -> None:
-    with run_stack("lib/stock") as stack:
-        assert stack.service.get("/health/ready").status_code == 200
+    with run_stack("lib/auth") as stack:
         (key,) = stack.front_end.keys()
+        deadline = time.monotonic() + 30
+        # A fetch that began before Better Auth listened may have failed.
+        while stack.service.get("/health/ready").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
         visitor = stack.front_end.signed_up()
         assert decoded(visitor.token())[0]["kid"] == key["kid"]
         assert stack.me(visitor)["email"] == visitor.email
@@ -124,9 +128,9 @@ def test_the_key_set_is_there_before_anybody_has_signed_in(run_stack: RunStack) 
 
 
 def test_better_auth_may_stop_and_start_again(
-    run_stack: RunStack, tmp_path_factory: pytest.TempPathFactory
+    run_stack: RunStack, tmp_path_factory: pytest.TempPathFactory, make_database: MakeDatabase
 ) -> None:
-    with run_stack("lib/stock") as stack:
+    with run_stack("lib/auth") as stack:
         visitor = stack.front_end.signed_up()
         token = visitor.token()
         account = stack.me(visitor)
@@ -135,8 +139,9 @@ def test_better_auth_may_stop_and_start_again(
         # The service has the keys, and asks nobody.
         assert ask(stack, token).status_code == 200
 
-        stack.front_end.start(tmp_path_factory.mktemp("restart"))
-        # Its memory is gone, keys and users alike: the first new token brings the new keys …
+        folder = tmp_path_factory.mktemp("restart")
+        stack.front_end.start(folder, DATABASE_URL=make_database())
+        # Its database is new, keys and users alike: the first new token brings the new keys …
         newcomer = stack.front_end.signed_up()
         assert stack.me(newcomer)["email"] == newcomer.email
         # … and no token of the old ones is good any more,
@@ -153,7 +158,7 @@ def test_a_kid_that_is_used_again_after_a_reset_is_another_key(
     run_stack: RunStack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     serial = {"EMAIL_AS_SUBJECT": "yes"}
-    with run_stack("traps/serial-ids", **serial) as stack:
+    with run_stack("misconfigurations/serial-ids", **serial) as stack:
         old = stack.front_end.signed_up().token()
         assert ask(stack, old).status_code == 200
         stack.front_end.stop()
@@ -170,18 +175,28 @@ def test_a_kid_that_is_used_again_after_a_reset_is_another_key(
 def test_the_issuer_is_the_origin_of_better_auths_base_url(run_stack: RunStack) -> None:
     origin = "http://todo.example.com"
     # Here the key set is fetched from another address than the issuer's, as in containers.
-    with run_stack("lib/stock", origin=origin, BETTER_AUTH_URL=f"{origin}/api/auth/") as stack:
+    with run_stack("lib/auth", origin=origin, BETTER_AUTH_URL=f"{origin}/api/auth/") as stack:
         visitor = stack.front_end.signed_up()
         assert decoded(visitor.token())[1]["iss"] == origin
         assert stack.me(visitor)["email"] == visitor.email
 
 
-def test_without_an_audience_it_is_the_issuer(run_stack: RunStack) -> None:
-    with run_stack("traps/jwt-options", JWT_OPTIONS="{}") as stack:
+def test_an_audience_of_its_own_has_to_be_the_services_too(
+    run_stack: RunStack, database_url: str
+) -> None:
+    options = jwt_options(jwt={"audience": "todo-backend"})
+    with run_stack("misconfigurations/jwt-options", JWT_OPTIONS=options) as stack:
         visitor = stack.front_end.signed_up()
-        claims = decoded(visitor.token())[1]
-        assert claims["aud"] == claims["iss"] == stack.front_end.origin
+        assert decoded(visitor.token())[1]["aud"] == "todo-backend"
         assert "another audience" in detail_of_refusal(stack, visitor)
+        settings = make_settings(
+            database_url,
+            stack.front_end.jwks_url,
+            jwt_issuer=stack.front_end.origin,
+            jwt_audience="todo-backend",
+        )
+        with running_service(settings) as service:
+            assert service.get("/api/auth/me", headers=visitor.headers()).status_code == 200
 
 
 def test_an_issuer_that_is_spelt_otherwise_is_another(stock: Stack, database_url: str) -> None:
@@ -190,7 +205,7 @@ def test_an_issuer_that_is_spelt_otherwise_is_another(stock: Stack, database_url
     origin = stock.front_end.origin
     for spelling in (origin.replace("localhost", "127.0.0.1"), f"{origin}/", f"{origin}/api/auth"):
         settings = make_settings(
-            database_url, stock.front_end.jwks_url, jwt_issuer=spelling, jwt_audience=AUDIENCE
+            database_url, stock.front_end.jwks_url, jwt_issuer=spelling, jwt_audience=origin
         )
         with running_service(settings) as service:
             answer = service.get("/api/auth/me", headers=bearer(token))
@@ -203,7 +218,7 @@ def test_users_that_better_auth_numbers_itself_are_refused_and_the_log_says_why(
 ) -> None:
     database_url = make_database()
     upgrade(database_url)
-    with run_stack("traps/serial-ids", database_url=database_url) as stack:
+    with run_stack("misconfigurations/serial-ids", database_url=database_url) as stack:
         somebody = stack.sign_up_directly("somebody@example.com")
         visitor = stack.front_end.signed_up()
         assert decoded(visitor.token())[1]["sub"] == str(somebody["id"]) == "1"
@@ -225,7 +240,7 @@ def test_users_that_better_auth_numbers_itself_are_refused_and_the_log_says_why(
 @pytest.fixture(scope="module")
 def broken(run_stack: RunStack) -> Iterator[Stack]:
     """Give a Better Auth whose getSubject goes wrong in the way that a visitor's name says."""
-    with run_stack("traps/broken-subject") as stack:
+    with run_stack("misconfigurations/broken-subject") as stack:
         yield stack
 
 
@@ -257,7 +272,7 @@ def test_a_get_subject_that_gives_undefined_falls_back_to_better_auths_id(broken
 def test_a_token_without_an_e_mail_address_makes_no_account_but_finds_one(
     run_stack: RunStack, database_url: str
 ) -> None:
-    with run_stack("traps/payload", PAYLOAD="nothing") as stack:
+    with run_stack("misconfigurations/payload", PAYLOAD="nothing") as stack:
         visitor = stack.front_end.signed_up()
         assert detail_of_refusal(stack, visitor) == (
             "The token has no e-mail address, and its sub is not known."
@@ -273,7 +288,7 @@ def test_a_token_without_an_e_mail_address_makes_no_account_but_finds_one(
 
 
 def test_a_default_payload_lets_a_user_write_claims(run_stack: RunStack) -> None:
-    with run_stack("traps/payload", PAYLOAD="default") as stack:
+    with run_stack("misconfigurations/payload", PAYLOAD="default") as stack:
         # Beside a foreign audience, which only locks its user out, there is `exp`: for ever.
         visitor = stack.front_end.signed_up(aud="somebody-else", exp=99_999_999_999)
         claims = decoded(visitor.token())[1]
@@ -282,9 +297,9 @@ def test_a_default_payload_lets_a_user_write_claims(run_stack: RunStack) -> None
 
 
 def test_a_payload_that_names_its_members_does_not(run_stack: RunStack) -> None:
-    with run_stack("traps/payload", PAYLOAD="named") as stack:
+    with run_stack("misconfigurations/payload", PAYLOAD="named") as stack:
         visitor = stack.front_end.signed_up(aud="somebody-else", exp=99_999_999_999)
         claims = decoded(visitor.token())[1]
-        assert claims["aud"] == AUDIENCE
+        assert claims["aud"] == stack.front_end.origin
         assert claims["exp"] - claims["iat"] == 15 * 60
         assert stack.me(visitor)["email"] == visitor.email

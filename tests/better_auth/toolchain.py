@@ -1,4 +1,4 @@
-"""What the front end is made with: npm's packages, compiled, and a browser; each made once."""
+"""Install the example front end's npm packages and compile its set-ups, each once."""
 
 import fcntl
 import os
@@ -12,13 +12,14 @@ from pathlib import Path
 from tests.support.programs import need
 
 FOLDER = Path(__file__).parent
-BIN = FOLDER / "node_modules" / ".bin"
+EXAMPLE = FOLDER.parents[1] / "examples" / "nextjs"
+BIN = EXAMPLE / "node_modules" / ".bin"
 
 
 def run(
-    *command: str | Path, cwd: Path = FOLDER, environment: Mapping[str, str] | None = None
+    *command: str | Path, cwd: Path = EXAMPLE, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run a program to its end and give what it printed; fails with all of that."""
+    """Run a program to its end and return what it printed; fail with all of that."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -33,26 +34,34 @@ def run(
 
 
 @contextmanager
-def only_one(purpose: str) -> Iterator[None]:
-    """Let whoever else wants to touch this file's products wait."""
-    with (FOLDER / purpose).open() as lock:
+def only_one(name: str) -> Iterator[None]:
+    """Hold a lock on a file of the example, so that parallel workers wait for each other."""
+    with (EXAMPLE / name).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def build() -> None:
-    """Install what package-lock.json says and compile the set-ups, where anything has changed."""
+    """Install what package-lock.json names and compile the set-ups, where anything has changed."""
     need("npm", "install Node.js 20.9 or newer, with npm (https://nodejs.org/en/download)")
     with only_one("package.json"):
-        lock = FOLDER / "package-lock.json"
-        if _changed(FOLDER / "node_modules" / ".installed", lock):
+        lock = EXAMPLE / "package-lock.json"
+        if _changed(EXAMPLE / "node_modules" / ".installed", lock):
             run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-            _note(FOLDER / "node_modules" / ".installed", lock)
-        sources = [lock, *FOLDER.glob("*.ts"), *FOLDER.glob("*/*.ts"), *FOLDER.glob("ts*.json")]
-        sources = [each for each in sources if each.name != "next-env.d.ts"]
+            _note(EXAMPLE / "node_modules" / ".installed", lock)
+        # The compiled files and the misconfigurations find the example's packages here.
+        link = FOLDER / "node_modules"
+        if not link.is_symlink():
+            link.symlink_to(EXAMPLE / "node_modules")
+        sources = [
+            *(lock, EXAMPLE / "tsconfig.json", FOLDER / "tsconfig.json"),
+            *(EXAMPLE / "lib").glob("*.ts"),
+            *FOLDER.glob("*.ts"),
+            *FOLDER.glob("misconfigurations/*.ts"),
+        ]
         if _changed(FOLDER / "build" / ".built", *sources):
             shutil.rmtree(FOLDER / "build", ignore_errors=True)
-            run(BIN / "tsc", "--project", "tsconfig.server.json")
+            run(BIN / "tsc", "--project", FOLDER / "tsconfig.json")
             _note(FOLDER / "build" / ".built", *sources)
 
 

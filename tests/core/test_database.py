@@ -1,25 +1,27 @@
-"""Tests of the way to PostgreSQL: one statement a request, time-outs, broken connections."""
+"""Tests of the connections to PostgreSQL: statements per request, time-outs, broken connections."""
 
-import asyncio
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import psycopg2
 import pytest
 
-from core.database import Database
-from dependencies import database
+from core.driver import Timeouts
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
-from tests.support.database import execute
+from tests.support.database import Activity, wait_until
 from tests.support.keyserver import KeyServer
+from tests.support.pgbouncer import running_pgbouncer
 from tests.support.proxy import PostgresProxy, running_proxy
-from tests.support.service import Person, make_settings, running_service
+from tests.support.service import Person, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
+from tests.support.wire import connect, request
 
 PROBLEM = "application/problem+json"
 
@@ -32,8 +34,9 @@ def proxy(database_url: str) -> Iterator[PostgresProxy]:
 
 @pytest.fixture
 def proxied(proxy: PostgresProxy, key_server: KeyServer) -> Iterator[httpx.Client]:
-    """Run a service whose way to the database is the proxy."""
-    with running_service(make_settings(proxy.url, key_server.url, db_pool_size=2)) as client:
+    """Run a service that reaches its database through the proxy, and is soon out of patience."""
+    settings = make_settings(proxy.url, key_server.url, db_pool_size=2)
+    with running_service(settings, adapt=impatient()) as client:
         yield client
 
 
@@ -41,14 +44,6 @@ def proxied(proxy: PostgresProxy, key_server: KeyServer) -> Iterator[httpx.Clien
 def carol(proxied: httpx.Client, key: SigningKey) -> Person:
     """Give somebody who is known already, on the service behind the proxy."""
     return Person(proxied, key)
-
-
-@pytest.fixture
-def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for PostgreSQL less long than a service would."""
-    monkeypatch.setattr(database, "STATEMENT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "WAIT_SECONDS", 0.3)
 
 
 def test_each_task_endpoint_sends_exactly_one_statement(
@@ -77,8 +72,9 @@ def test_a_missed_row_costs_one_statement_and_an_empty_list_one_more(
     proxy.statements.clear()
     assert carol.tasks("PUT", 1, json={"title": "x"}).status_code == 404
     assert len(proxy.statements) == 1
+    proxy.statements.clear()
     assert carol.tasks("GET").json() == []
-    assert len(proxy.statements) == 3
+    assert [each.split()[0] for each in proxy.statements] == ["SELECT", "BEGIN", "SELECT", "COMMIT"]
 
 
 def test_nothing_is_sent_when_the_token_or_the_path_is_refused(
@@ -92,23 +88,10 @@ def test_nothing_is_sent_when_the_token_or_the_path_is_refused(
     assert proxy.statements == []
 
 
-def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole(database_url: str) -> None:
-    async def ask() -> tuple[int] | None:
-        session = Database(database_url, 1)
-        try:
-            return await session.first("SELECT length(%(text)s)", {"text": "x" * 5_000_000})
-        finally:
-            session.close()
-
-    assert asyncio.run(ask()) == (5_000_000,)
-
-
-def test_a_new_connection_sends_no_start_up_option_and_no_set(
-    carol: Person, proxy: PostgresProxy
-) -> None:
-    """Neon's pooled host would refuse the one and forget the other."""
+def test_a_new_connection_sets_nothing(carol: Person, proxy: PostgresProxy) -> None:
+    """Neon's pooled host would forget it."""
     carol.create()
-    assert not [each for each in proxy.statements if each.upper().startswith(("SET", "BEGIN"))]
+    assert not [each for each in proxy.statements if each.upper().startswith("SET")]
 
 
 def test_a_connection_that_was_closed_while_idle_is_replaced_unseen(
@@ -122,14 +105,17 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_unseen(
 
 
 def test_a_connection_that_was_long_idle_is_tried_first(
-    carol: Person, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
+    proxy: PostgresProxy, key_server: KeyServer, key: SigningKey
 ) -> None:
-    carol.create()
-    proxy.statements.clear()
-    monkeypatch.setattr(database, "IDLE_SECONDS", -1)
-    carol.create()
-    assert proxy.statements[0] == "SELECT 1"
-    assert len(proxy.statements) == 2
+    settings = make_settings(proxy.url, key_server.url)
+    with running_service(settings, adapt=impatient(Timeouts(idle=-1))) as client:
+        carol = Person(client, key)
+        carol.create()
+        proxy.statements.clear()
+        carol.create()
+    ping, insert, *_ = [each for each in proxy.statements if each not in ("BEGIN", "ROLLBACK")]
+    assert not ping.startswith("INSERT")
+    assert insert.startswith("INSERT")
 
 
 def test_a_read_whose_connection_breaks_is_tried_once_more(
@@ -157,7 +143,6 @@ def test_a_write_whose_connection_breaks_is_not_repeated(
     assert [task["title"] for task in carol.tasks("GET").json()] == ["once"]
 
 
-@pytest.mark.usefixtures("short_deadlines")
 def test_a_connection_that_goes_silent_ends_in_503_and_recovers(
     carol: Person, proxy: PostgresProxy
 ) -> None:
@@ -167,24 +152,23 @@ def test_a_connection_that_goes_silent_ends_in_503_and_recovers(
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert 0.4 < time.monotonic() - started < 3
-    # It was not tried again on another connection, where it would have waited as long.
-    assert proxy.connections == 1
+    proxy.statements.clear()
     proxy.go_on()
     assert carol.tasks("GET").status_code == 200
+    # The first one passes by now. It was not tried again, when it would have waited as long.
+    assert len([each for each in proxy.statements if "string_agg" in each]) == 2
 
 
-@pytest.mark.usefixtures("short_deadlines")
 def test_a_host_that_never_answers_ends_in_503_after_the_connect_deadline(
     key_server: KeyServer, key: SigningKey
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/x"
-        with running_service(make_settings(url, key_server.url)) as client:
+        with running_service(make_settings(url, key_server.url), adapt=impatient()) as client:
             answer = client.get("/api/auth/me", headers={"Authorization": f"Bearer {key.token()}"})
     assert answer.status_code == 503
 
 
-@pytest.mark.usefixtures("short_deadlines")
 def test_a_statement_that_waits_for_a_lock_ends_in_503(carol: Person, database_url: str) -> None:
     task = carol.create()
     holder = psycopg2.connect(database_url)
@@ -194,95 +178,160 @@ def test_a_statement_that_waits_for_a_lock_ends_in_503(carol: Person, database_u
     holder.close()
 
 
-@pytest.mark.usefixtures("short_deadlines")
 def test_a_request_that_finds_no_connection_free_gives_up_and_health_still_answers(
-    carol: Person, proxied: httpx.Client, proxy: PostgresProxy
+    proxy: PostgresProxy, key_server: KeyServer, key: SigningKey
 ) -> None:
-    proxy.hang()
-    with ThreadPoolExecutor(12) as threads:
-        answers = [threads.submit(carol.tasks, "GET") for _ in range(12)]
-        time.sleep(0.1)
-        started = time.monotonic()
-        assert proxied.get("/health").status_code == 200
-        assert time.monotonic() - started < 0.3
-        assert {answer.result().status_code for answer in answers} == {503}
-    proxy.go_on()
-    assert carol.tasks("GET").status_code == 200
+    settings = make_settings(proxy.url, key_server.url, db_pool_size=2)
+    with running_service(settings, adapt=impatient(wait_seconds=2)) as client:
+        carol = Person(client, key)
+        proxy.hang()
+        with ThreadPoolExecutor(12) as threads:
+            responses = [threads.submit(carol.tasks, "GET") for _ in range(12)]
+            time.sleep(0.1)
+            assert client.get("/health").status_code == 200
+            assert not all(response.done() for response in responses)
+            assert {response.result().status_code for response in responses} == {503}
+        proxy.go_on()
+        assert carol.tasks("GET").status_code == 200
 
 
 def test_no_more_connections_are_opened_than_the_settings_allow(
-    carol: Person, proxy: PostgresProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
+    proxy: PostgresProxy, key_server: KeyServer, key: SigningKey, database_url: str
 ) -> None:
-    monkeypatch.setattr(database, "WAIT_SECONDS", 0.3)
-    tasks = [carol.create()["id"] for _ in range(2)]
-    holder = psycopg2.connect(database_url)
-    with holder.cursor() as cursor, ThreadPoolExecutor(2) as threads:
-        cursor.execute("SELECT FROM tasks WHERE id = ANY(%s) FOR UPDATE", [tasks])
-        proxy.statements.clear()
-        held = [threads.submit(carol.tasks, "DELETE", task) for task in tasks]
-        while len(proxy.statements) < len(tasks):
-            time.sleep(0.01)
-        assert [carol.tasks("GET").status_code for _ in range(3)] == [503] * 3
-        holder.rollback()
-        assert [each.result().status_code for each in held] == [204] * 2
-    holder.close()
-    assert proxy.connections == 2
-    assert carol.tasks("GET").status_code == 200
+    settings = make_settings(proxy.url, key_server.url, db_pool_size=2)
+    with running_service(settings, adapt=impatient(Timeouts())) as client:
+        carol = Person(client, key)
+        tasks = [carol.create()["id"] for _ in range(2)]
+        holder = psycopg2.connect(database_url)
+        with holder.cursor() as cursor, ThreadPoolExecutor(2) as threads:
+            cursor.execute("SELECT FROM tasks WHERE id = ANY(%s) FOR UPDATE", [tasks])
+            proxy.statements.clear()
+            held = [threads.submit(carol.tasks, "DELETE", task) for task in tasks]
+            while len(proxy.statements) < len(tasks):
+                time.sleep(0.01)
+            assert [carol.tasks("GET").status_code for _ in range(3)] == [503] * 3
+            holder.rollback()
+            assert [each.result().status_code for each in held] == [204] * 2
+        holder.close()
+        assert proxy.connections == 2
+        assert carol.tasks("GET").status_code == 200
 
 
-def backends(url: str) -> dict[int, datetime]:
-    """Give the connections to a database, and when each was used last."""
-    rows = execute(
-        url,
-        "SELECT pid, query_start FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    )
-    return dict(rows)
+@pytest.fixture
+def empty_database(make_database: MakeDatabase) -> str:
+    url = make_database()
+    upgrade(url)
+    return url
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+@pytest.fixture
+def activity(empty_database: str) -> Iterator[Activity]:
+    with closing(Activity(empty_database)) as activity:
+        yield activity
 
 
-def open_three(person: Person, url: str) -> None:
+def open_three(person: Person, activity: Activity) -> None:
     """Have three connections opened, because each waits for a lock."""
     task = person.create()["id"]
-    holder = psycopg2.connect(url)
-    with holder.cursor() as cursor, ThreadPoolExecutor(3) as threads:
-        cursor.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", [task])
+    with activity.locking("SELECT FROM tasks FOR UPDATE"), ThreadPoolExecutor(3) as threads:
         held = [threads.submit(person.tasks, "PUT", task, json={"title": "x"}) for _ in range(3)]
-        wait_until(lambda: len(backends(url)) == 4)
-        holder.rollback()
+        activity.await_waiting(3)
+        activity.unlock()
         assert [each.result().status_code for each in held] == [200] * 3
-    holder.close()
-    wait_until(lambda: len(backends(url)) == 3)
 
 
-def test_of_idle_connections_the_last_one_used_is_taken_first_so_that_the_others_age(
-    make_database: MakeDatabase, key_server: KeyServer, key: SigningKey
+def test_the_last_connection_used_is_taken_first_so_that_the_others_age(
+    empty_database: str, activity: Activity, key_server: KeyServer, key: SigningKey
 ) -> None:
-    url = make_database()
-    with running_service(make_settings(url, key_server.url, migrate_on_start=True)) as client:
+    with running_service(make_settings(empty_database, key_server.url)) as client:
         frank = Person(client, key)
-        open_three(frank, url)
-        before = backends(url)
+        open_three(frank, activity)
+        before = activity.backends()
         for _ in range(6):
             assert frank.tasks("GET").status_code == 200
-        after = backends(url)
+        after = activity.backends()
         assert after.keys() == before.keys()
         assert len([pid for pid in after if after[pid] > before[pid]]) == 1
 
 
 def test_idle_connections_are_closed_when_the_service_stops(
-    make_database: MakeDatabase, key_server: KeyServer, key: SigningKey
+    empty_database: str, activity: Activity, key_server: KeyServer, key: SigningKey
 ) -> None:
-    url = make_database()
-    with running_service(make_settings(url, key_server.url, migrate_on_start=True)) as client:
-        open_three(Person(client, key), url)
-    wait_until(lambda: backends(url) == {})
+    with running_service(make_settings(empty_database, key_server.url)) as client:
+        open_three(Person(client, key), activity)
+        assert len(activity.backends()) == 3
+    wait_until(lambda: activity.backends() == {})
+
+
+# --- statements that are given up -----------------------------------------------------------
+
+
+@pytest.fixture(params=["directly", "through PgBouncer"])
+def reached(request: pytest.FixtureRequest, empty_database: str, tmp_path: Path) -> Iterator[str]:
+    """Return the database's address, or a PgBouncer's before it."""
+    if request.param == "directly":
+        yield empty_database
+    else:
+        with running_pgbouncer(empty_database, tmp_path) as (url, _):
+            yield url
+
+
+@pytest.fixture
+def hasty(reached: str, key_server: KeyServer) -> Iterator[httpx.Client]:
+    """Run a service with two connections, for requests that wait long for PostgreSQL."""
+    settings = make_settings(reached, key_server.url, db_pool_size=2)
+    protocol = "core.http_protocol:LimitedHttpProtocol"
+    adapt = impatient(Timeouts(statement=1), 30)
+    with running_service(settings, adapt=adapt, http=protocol) as client:
+        yield client
+
+
+def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
+    hasty: httpx.Client, activity: Activity, key: SigningKey
+) -> None:
+    erin = Person(hasty, key)
+    task = erin.create()["id"]
+    with activity.locking("SELECT FROM tasks FOR UPDATE"), ThreadPoolExecutor(1) as threads:
+        deleting = threads.submit(erin.tasks, "DELETE", task)
+        activity.await_waiting(1)
+        assert deleting.result().status_code == 503
+        # The lock is held still: only a cancelled statement ceases to wait for it.
+        activity.await_waiting(0)
+    assert erin.tasks("GET", task).status_code == 200
+
+
+def test_a_read_whose_client_has_gone_is_cancelled_on_the_server(
+    hasty: httpx.Client, activity: Activity, key: SigningKey
+) -> None:
+    erin = Person(hasty, key)
+    erin.create()
+    with activity.locking("LOCK TABLE tasks"):
+        with connect(str(hasty.base_url)) as connection:
+            connection.sendall(request(erin.id, erin.token, "GET"))
+            activity.await_waiting(1)
+        gone_at = time.monotonic()
+        activity.await_waiting(0)
+        # That is sooner than the time-out of the statement would have ended it.
+        assert time.monotonic() - gone_at < 0.9
+    assert len(erin.tasks("GET").json()) == 1
+
+
+def test_clients_that_come_and_go_never_have_more_statements_run_than_there_are_connections(
+    hasty: httpx.Client, activity: Activity, key: SigningKey
+) -> None:
+    erin = Person(hasty, key)
+    erin.create()
+    most = 0
+    with activity.locking("LOCK TABLE tasks"):
+        for _ in range(20):
+            with connect(str(hasty.base_url)) as connection:
+                connection.sendall(request(erin.id, erin.token, "GET"))
+                time.sleep(0.03)
+                most = max(most, activity.waiting())
+        activity.await_waiting(0)
+    # Two, and those that are being cancelled.
+    assert 1 <= most <= 4
+    assert len(erin.tasks("GET").json()) == 1
 
 
 def test_the_first_requests_of_a_service_may_arrive_at_once(
@@ -344,10 +393,6 @@ def test_200_clients_at_once_are_all_answered_on_the_default_pool(
     erin = sign_in()
     for number in range(20):
         erin.create(title=f"{number} {'x' * 150}", description="y" * 9_000)
-    request = (
-        f"GET /api/{erin.id}/tasks HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: {erin.headers['Authorization']}\r\n\r\n"
-    ).encode()
     address = client.base_url.host, client.base_url.port
     clients = []
     try:
@@ -358,7 +403,7 @@ def test_200_clients_at_once_are_all_answered_on_the_default_pool(
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             each.settimeout(20)
             each.connect(address)
-            each.sendall(request)
+            each.sendall(request(erin.id, erin.token, "GET"))
         # Those that do not read hold no connection and no thread that somebody else needs.
         for _ in range(10):
             assert erin.tasks("GET").status_code == 200

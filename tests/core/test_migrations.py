@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import make_url
 
-from core.database import Database
+from core.database import Session, make_engine
 from core.logs import StartupError
 from core.migrations import is_newest, upgrade
 from tests.conftest import MakeDatabase
@@ -23,11 +23,12 @@ LOCK = 0x746F646F
 
 def newest(url: str) -> bool:
     async def ask() -> bool:
-        database = Database(url, 1)
+        engine = make_engine(url, 1)
         try:
-            return await is_newest(database)
+            async with Session(engine) as session:
+                return await is_newest(session)
         finally:
-            database.close()
+            await engine.dispose()
 
     return asyncio.run(ask())
 

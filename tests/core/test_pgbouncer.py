@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import func, make_url
+from sqlmodel import select
 
-from core.database import Database
+from core.database import Session, make_engine
 from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
@@ -51,10 +52,14 @@ def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_
         assert connection.info.ssl_in_use
 
     async def ask() -> object:
-        with closing(Database(pooled, 1)) as session:
-            return await session.first("SELECT length(%(text)s)", {"text": "x" * 5_000_000})
+        engine = make_engine(pooled, 1)
+        try:
+            async with Session(engine) as session:
+                return (await session.exec(select(func.length("x" * 5_000_000)))).one()
+        finally:
+            await engine.dispose()
 
-    assert asyncio.run(ask()) == (5_000_000,)
+    assert asyncio.run(ask()) == 5_000_000
 
 
 def test_several_processes_bring_the_schema_up_through_it(

@@ -95,7 +95,7 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
     lists = f"GET /api/{{user_id}}/tasks 200 [0-9.]+ ms user={long_list.id} "
     assert len(re.findall(lists, server.log.read_text())) >= len(others)
     assert len(health) > SECONDS * 10
-    assert max(health) < 0.1, sorted(health)[-10:]
+    assert max(health) < 0.25, sorted(health)[-10:]
     titles = [title for (title,) in execute(url, "SELECT title FROM tasks WHERE title ~ '^client'")]
     assert len(titles) == len(set(titles))
     assert {record.name for record in made} <= set(titles)

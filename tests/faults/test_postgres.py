@@ -14,7 +14,8 @@ import httpx
 import psycopg2
 import pytest
 
-from dependencies import database
+from core.database import WAIT_SECONDS
+from core.driver import Timeouts
 from tests.faults.burst import running_burst
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
@@ -22,7 +23,7 @@ from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import OwnPostgres
 from tests.support.problems import assert_problem
 from tests.support.proxy import running_proxy
-from tests.support.service import Person, make_settings, running_service
+from tests.support.service import Person, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
 
 POOL_SIZE = 10
@@ -42,7 +43,9 @@ def client(
             folder = tmp_path_factory.mktemp("pgbouncer")
             url, _ = stack.enter_context(running_pgbouncer(url, folder))
         settings = make_settings(url, key_server.url, migrate_on_start=True)
-        yield stack.enter_context(running_service(settings))
+        # PgBouncer lets statements wait for PostgreSQL, for longer than this service does.
+        adapt = impatient(Timeouts(statement=3), WAIT_SECONDS)
+        yield stack.enter_context(running_service(settings, adapt=adapt))
 
 
 def at_once(person: Person, method: str, *paths: object, **options: Any) -> list[httpx.Response]:
@@ -90,13 +93,8 @@ def test_of_a_burst_of_writes_nothing_is_lost_and_nothing_made_twice(
 
 
 def test_while_postgresql_is_stopped_every_answer_is_503_and_then_it_is_over(
-    own_postgres: OwnPostgres,
-    client: httpx.Client,
-    key: SigningKey,
-    monkeypatch: pytest.MonkeyPatch,
+    own_postgres: OwnPostgres, client: httpx.Client, key: SigningKey
 ) -> None:
-    # PgBouncer lets statements wait for PostgreSQL, for longer than this service does.
-    monkeypatch.setattr(database, "STATEMENT_SECONDS", 1)
     alice = Person(client, key)
     task = alice.create()
     own_postgres.stop()
@@ -178,11 +176,13 @@ def test_a_pool_that_is_used_up_is_503_and_who_has_a_connection_keeps_it(
     own_postgres: OwnPostgres,
     key: SigningKey,
     key_server: KeyServer,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "WAIT_SECONDS", 0.3)
     settings = make_settings(own_postgres.url, key_server.url, migrate_on_start=True)
-    with running_service(settings) as client, ThreadPoolExecutor(POOL_SIZE) as threads:
+    adapt = impatient(Timeouts(), wait_seconds=0.3)
+    with (
+        running_service(settings, adapt=adapt) as client,
+        ThreadPoolExecutor(POOL_SIZE) as threads,
+    ):
         alice, bob = Person(client, key), Person(client, key)
         task = alice.create()["id"]
         with locked(own_postgres.url, alice):
@@ -250,14 +250,13 @@ def test_a_distant_database_costs_one_round_trip_a_request(
 
 
 def test_connections_that_fell_silent_while_idle_cost_one_deadline_and_not_one_each(
-    database_url: str, key_server: KeyServer, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+    database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
     """A firewall on the way has forgotten them, and says so to nobody."""
-    monkeypatch.setattr(database, "STATEMENT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "IDLE_SECONDS", 0.2)
+    adapt = impatient(Timeouts(statement=0.5, idle=0.2))
     with (
         running_proxy(database_url) as proxy,
-        running_service(make_settings(proxy.url, key_server.url)) as client,
+        running_service(make_settings(proxy.url, key_server.url), adapt=adapt) as client,
     ):
         alice = Person(client, key)
         proxy.delay = 0.05

@@ -3,18 +3,21 @@
 import asyncio
 import os
 import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from passlib.context import CryptContext
 from passlib.hash import bcrypt
 
+from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
-from tests.support.service import Person
-from utils import security
+from tests.support.service import Person, make_settings, running_service
 from utils.security import (
     UNUSABLE_HASH,
     PasswordHasher,
@@ -74,8 +77,13 @@ def test_sign_ups_neither_block_other_requests_nor_take_more_threads_than_there_
 
 
 def test_who_waits_too_long_for_a_hash_is_told_so_and_has_no_account(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    database_url: str, key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    @asynccontextmanager
+    async def adapt(app: FastAPI) -> AsyncIterator[None]:
+        app.state.hasher = PasswordHasher(rounds=4, max_seconds=0.3)
+        yield
+
     held = HeldHashes(monkeypatch)
     waiting = (os.cpu_count() or 1) + 3
     bodies = [
@@ -83,24 +91,27 @@ def test_who_waits_too_long_for_a_hash_is_told_so_and_has_no_account(
         for _ in range(waiting)
     ]
 
-    def sign_up(body: dict[str, str]) -> httpx.Response:
-        return client.post("/api/auth/signup", json=body)
+    settings = make_settings(database_url, key_server.url)
+    with (
+        running_service(settings, adapt=adapt) as client,
+        ThreadPoolExecutor(waiting) as threads,
+    ):
 
-    monkeypatch.setattr(security, "HASH_SECONDS", 0.3)
-    with ThreadPoolExecutor(waiting) as threads:
-        answers = [threads.submit(sign_up, body) for body in bodies]
+        def sign_up(body: dict[str, str]) -> httpx.Response:
+            return client.post("/api/auth/signup", json=body)
+
+        responses = [threads.submit(sign_up, body) for body in bodies]
         try:
-            done, running = wait(answers, 5)
+            done, running = wait(responses, 5)
             # Those that are being hashed are answered when that is over, no others.
             assert len(running) < (os.cpu_count() or 2)
         finally:
             held.go.set()
         assert len(done) + len(running) == waiting
-        for answer in answers:
-            assert_problem(answer.result(), 503)
-            assert int(answer.result().headers["retry-after"]) > 0
-    monkeypatch.setattr(security, "HASH_SECONDS", 10)
-    assert [sign_up(body).status_code for body in bodies[:2]] == [201, 201]
+        for response in responses:
+            assert_problem(response.result(), 503)
+            assert int(response.result().headers["retry-after"]) > 0
+        assert [sign_up(body).status_code for body in bodies[:2]] == [201, 201]
 
 
 def test_the_event_loop_goes_on_while_bcrypt_works() -> None:

@@ -1,4 +1,4 @@
-// A program of somebody who has only /openapi.json: its types are made by openapi-typescript.
+// Calls every operation on tasks with the types that openapi-typescript generates.
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema.ts";
 
@@ -35,7 +35,7 @@ const refused = await client.POST("/api/{user_id}/tasks", { params: { path }, bo
 const removed = await client.DELETE("/api/{user_id}/tasks/{task_id}", { params: one });
 const missed = await client.GET("/api/{user_id}/tasks/{task_id}", { params: one });
 
-// Members are typed, not `any`: the compiler knows what is wrong here.
+// Fields are typed, not `any`: the compiler refuses these.
 () => {
   // @ts-expect-error - a task has a title
   client.POST("/api/{user_id}/tasks", { params: { path }, body: {} });

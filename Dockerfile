@@ -1,0 +1,36 @@
+# docs/operations.md, "In a container", says how to build and run this image.
+
+FROM python:3.12-slim-trixie AS build
+RUN python3 -m pip install --no-cache-dir --root-user-action=ignore uv
+ENV UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3 UV_PYTHON_DOWNLOADS=never
+WORKDIR /app
+# Optional dependencies to include: otel, for OpenTelemetry.
+ARG EXTRAS=""
+# The dependencies come first: they change less often than the source code.
+COPY pyproject.toml uv.lock ./
+RUN uv sync --locked --no-dev ${EXTRAS:+--extra $EXTRAS}
+# .dockerignore lists what this copies. The compiled modules are not compared with their source by
+# time: some builders round the times of files.
+COPY . .
+RUN rm uv.lock && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash .
+
+FROM python:3.12-slim-trixie
+ENV PATH=/app/.venv/bin:$PATH
+WORKDIR /app
+COPY --from=build /app .
+# The base image has no compiled modules of Python's own: each start would compile them again.
+RUN python3 -c "import main, uvicorn.supervisors"
+ENV PYTHONDONTWRITEBYTECODE=1
+# A number, so that Kubernetes can check `runAsNonRoot`. The files belong to root.
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python3", "-c", "\
+import http.client, os, sys; \
+service = http.client.HTTPConnection('127.0.0.1', os.environ.get('PORT', '8000'), timeout=3); \
+service.request('GET', '/health'); \
+sys.exit(service.getresponse().status != 200)"]
+# With `exec`, uvicorn takes the shell's place and gets SIGTERM itself. It also reads WEB_CONCURRENCY
+# (worker processes) and FORWARDED_ALLOW_IPS (the proxy's address) from the environment.
+CMD ["sh", "-c", "exec uvicorn main:app --host 0.0.0.0 --port ${PORT:-8000} \
+--no-server-header --no-access-log --http core.http_protocol:LimitedHttpProtocol \
+--timeout-graceful-shutdown 30 --proxy-headers"]

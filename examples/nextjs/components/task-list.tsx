@@ -1,0 +1,276 @@
+"use client";
+
+import { Field } from "@/components/field";
+import { SearchIcon } from "@/components/icons";
+import { TaskItem } from "@/components/task-item";
+import { createApi, inWords, ProblemError, unwrap, type Task } from "@/lib/api";
+import { addressOf, listTasks, SORTS, STATUSES, type Filters, type Page } from "@/lib/tasks";
+import { getToken } from "@/lib/token";
+import { useEffect, useMemo, useRef, useState, type FormEvent } from "react";
+
+type Props = { backend: string; filters: Filters; page: Page; error?: string };
+
+const ME = { path: { user_id: "me" } };
+
+export function TaskList({ backend, ...initial }: Props) {
+  const api = useMemo(() => createApi(backend, getToken), [backend]);
+  const [filters, setFilters] = useState(initial.filters);
+  const [{ tasks, next }, setPage] = useState(initial.page);
+  const [busy, setBusy] = useState(false);
+  /** What went wrong. */
+  const [alert, setAlert] = useState(initial.error ?? "");
+  /** What was done, for a screen reader. */
+  const [news, setNews] = useState("");
+  const [titleError, setTitleError] = useState<string>();
+  /** Stays the same until its task is created: an attempt that is repeated creates no second one. */
+  const newTaskKey = useRef<string>(undefined);
+  const loading = useRef<AbortController>(undefined);
+  const add = useRef<HTMLFormElement>(null);
+
+  const isShown = (task: Task) =>
+    filters.status === "all" || task.completed === (filters.status === "completed");
+
+  /** Run an action; show what went wrong, if anything did. */
+  async function attempt(action: () => Promise<string | void>) {
+    setBusy(true);
+    try {
+      const done = await action();
+      setAlert("");
+      if (done) setNews(done);
+    } catch (error) {
+      // Only the newest of several searches counts.
+      if ((error as Error).name !== "AbortError") setAlert(inWords(error));
+    } finally {
+      setBusy(false);
+    }
+  }
+
+  async function load(wanted: Filters) {
+    loading.current?.abort();
+    loading.current = new AbortController();
+    setPage(await listTasks(api, wanted, undefined, loading.current.signal));
+  }
+
+  function show(changes: Partial<Filters>) {
+    const wanted = { ...filters, ...changes };
+    setFilters(wanted);
+    window.history.replaceState(null, "", addressOf(wanted));
+    return attempt(() => load(wanted));
+  }
+
+  function showMore() {
+    return attempt(async () => {
+      const more = await listTasks(api, filters, next);
+      setPage({ tasks: [...tasks, ...more.tasks], next: more.next });
+      return `${more.tasks.length} more tasks.`;
+    });
+  }
+
+  function create(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const title = String(new FormData(form).get("title"));
+    newTaskKey.current ??= crypto.randomUUID();
+    const headers = { "Idempotency-Key": newTaskKey.current };
+    return attempt(async () => {
+      setTitleError(undefined);
+      try {
+        const { data } = await unwrap(
+          api.POST("/api/{user_id}/tasks", { params: ME, body: { title }, headers }),
+        );
+        newTaskKey.current = undefined;
+        form.reset();
+        if (filters.status === "completed" || filters.search) {
+          await show({ status: "all", search: "" });
+        } else {
+          setPage((page) => ({ ...page, tasks: [data, ...page.tasks] }));
+        }
+        return `Added ${data.title}.`;
+      } catch (error) {
+        const message = error instanceof ProblemError ? error.field("title") : undefined;
+        if (!message) throw error;
+        setTitleError(message);
+        form.querySelector("input")!.focus();
+      }
+    });
+  }
+
+  /** Put a changed task in its place, or take it out of the list (null). */
+  function replace(id: number, task: Task | null, done: string) {
+    setNews(done);
+    setAlert("");
+    if (task && isShown(task)) {
+      setPage((page) => ({
+        ...page,
+        tasks: page.tasks.map((each) => (each.id === id ? task : each)),
+      }));
+      return;
+    }
+    // The focus goes to the task that takes its place, or back to where tasks are added.
+    const index = tasks.findIndex((each) => each.id === id);
+    const neighbour = tasks[index + 1] ?? tasks[index - 1];
+    const successor = neighbour && document.getElementById(`task-${neighbour.id}`);
+    (successor ?? add.current!.querySelector("input")!).focus();
+    setPage((page) => ({ ...page, tasks: page.tasks.filter((each) => each.id !== id) }));
+  }
+
+  function completeAll() {
+    return attempt(async () => {
+      const body = { completed: true };
+      const { data } = await unwrap(api.PATCH("/api/{user_id}/tasks", { params: ME, body }));
+      await load(filters);
+      return `${data.updated} tasks completed.`;
+    });
+  }
+
+  function clearCompleted() {
+    return attempt(async () => {
+      const query = { status: "completed", search: filters.search } as const;
+      const { data } = await unwrap(
+        api.DELETE("/api/{user_id}/tasks", { params: { ...ME, query } }),
+      );
+      await load(filters);
+      add.current!.querySelector("input")!.focus();
+      return `${data.deleted} completed tasks deleted.`;
+    });
+  }
+
+  return (
+    <>
+      <form className="card add" ref={add} onSubmit={create} noValidate>
+        <Field
+          label="New task"
+          name="title"
+          placeholder="What needs doing?"
+          autoComplete="off"
+          error={titleError}
+          onChange={() => {
+            // A different task needs a different key.
+            newTaskKey.current = undefined;
+            setTitleError(undefined);
+          }}
+        />
+        <button className="primary">Add</button>
+      </form>
+
+      <div className="toolbar" role="search" aria-label="Tasks">
+        <fieldset className="segments">
+          <legend className="hidden">Show</legend>
+          {Object.entries(STATUSES).map(([status, label]) => (
+            <label key={status}>
+              <input
+                type="radio"
+                name="status"
+                checked={filters.status === status}
+                onChange={() => show({ status: status as Filters["status"] })}
+              />
+              <span>{label}</span>
+            </label>
+          ))}
+        </fieldset>
+        <Search value={filters.search} onSearch={(search) => show({ search })} />
+        <select
+          aria-label="Order"
+          value={filters.sort}
+          onChange={(event) => show({ sort: event.target.value as Filters["sort"] })}
+        >
+          {Object.entries(SORTS).map(([sort, { label }]) => (
+            <option key={sort} value={sort}>
+              {label}
+            </option>
+          ))}
+        </select>
+      </div>
+
+      <div role="alert" className="alert">
+        {alert && (
+          <>
+            {alert} <button onClick={() => show({})}>Reload</button>
+          </>
+        )}
+      </div>
+      <p role="status" className="hidden">
+        {news}
+      </p>
+
+      {tasks.length > 0 && (
+        <ul className="card tasks" aria-label="Tasks" aria-busy={busy}>
+          {tasks.map((task) => (
+            <TaskItem key={task.id} api={api} task={task} attempt={attempt} replace={replace} />
+          ))}
+        </ul>
+      )}
+      {tasks.length === 0 && !alert && <Empty filters={filters} />}
+
+      {tasks.length > 0 && (
+        <footer className="list-footer">
+          <span>
+            {tasks.length}
+            {next ? "+" : ""} {tasks.length === 1 ? "task" : "tasks"}
+          </span>
+          {next && <button onClick={showMore}>Show more</button>}
+          <button
+            className="quiet"
+            onClick={completeAll}
+            disabled={tasks.every((task) => task.completed) && !next}
+          >
+            Complete all
+          </button>
+          <button
+            className="quiet"
+            onClick={clearCompleted}
+            disabled={!tasks.some((task) => task.completed) && !next}
+          >
+            Clear completed
+          </button>
+        </footer>
+      )}
+    </>
+  );
+}
+
+/** Searches a moment after the last key. */
+function Search({ value, onSearch }: { value: string; onSearch: (text: string) => void }) {
+  const [text, setText] = useState(value);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  // The list clears the search when it adds a task that the search would hide.
+  useEffect(() => setText(value), [value]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return (
+    <label className="search">
+      <span className="hidden">Search tasks</span>
+      <SearchIcon />
+      <input
+        type="search"
+        placeholder="Search"
+        value={text}
+        onChange={(event) => {
+          const typed = event.target.value;
+          setText(typed);
+          clearTimeout(timer.current);
+          timer.current = setTimeout(() => onSearch(typed), 250);
+        }}
+      />
+    </label>
+  );
+}
+
+function Empty({ filters: { status, search } }: { filters: Filters }) {
+  const [title, text] = search
+    ? [`Nothing matches “${search}”`, "Try another word, or another filter."]
+    : {
+        all: ["Nothing to do", "Add your first task above."],
+        pending: ["All done", "There is no open task left."],
+        completed: ["Nothing completed yet", "Tasks that you tick appear here."],
+      }[status];
+  return (
+    <div className="card empty">
+      <svg viewBox="0 0 64 64" aria-hidden="true">
+        <circle cx="32" cy="32" r="26" />
+        <path d="m21 33 8 8 15-18" />
+      </svg>
+      <h2>{title}</h2>
+      <p>{text}</p>
+    </div>
+  );
+}

@@ -1,0 +1,56 @@
+// Set-up C, one password store: like B, and the service's hash of a password is the only one.
+import { getCurrentAuthEndpointContext } from "@better-auth/core/context";
+import { betterAuth } from "better-auth";
+import { APIError } from "better-auth/api";
+import { jwt } from "better-auth/plugins";
+import { database } from "./database.ts";
+import { backendFields, createAtBackend, deleteAccount, passwordIsRight } from "./todo-backend.ts";
+
+export const auth = betterAuth({
+  database,
+  emailAndPassword: {
+    enabled: true,
+    password: {
+      // Better Auth stores what `hash` returns and passes it to `verify`: here it is not a hash, but
+      // the e-mail address to ask the service about.
+      hash: async (password) => {
+        const context = getCurrentAuthEndpointContext();
+        const { email } = context.body as { email: string };
+        if (context.path === "/sign-up/email") return email.toLowerCase();
+        if (context.path === "/sign-in/email") {
+          // Unknown address: take as long to refuse it as for a known one.
+          await passwordIsRight(email, password, context.headers);
+          return "";
+        }
+        throw new APIError("NOT_IMPLEMENTED", {
+          code: "PASSWORD_KEPT_BY_BACKEND",
+          message: "Passwords cannot be changed here.",
+        });
+      },
+      verify: ({ hash: email, password }) =>
+        passwordIsRight(email, password, getCurrentAuthEndpointContext().headers),
+    },
+  },
+  user: {
+    additionalFields: backendFields,
+    deleteUser: {
+      enabled: true,
+      beforeDelete: async (_user, request): Promise<void> => {
+        const { token } = await auth.api.getToken({ headers: request!.headers });
+        await deleteAccount(token);
+      },
+    },
+  },
+  databaseHooks: { user: { create: { before: createAtBackend } } },
+  plugins: [
+    jwt({
+      jwt: {
+        getSubject: ({ user }) => user.backendId ?? user.id,
+        definePayload: ({ user }) => ({
+          email: user.backendEmail ?? user.email,
+          emailVerified: user.emailVerified,
+        }),
+      },
+    }),
+  ],
+});

@@ -1,0 +1,1 @@
+"""Tests of what is shipped around the service: image, workflow, bill of materials, documents."""
