@@ -124,7 +124,7 @@ def _require_limit(text: object) -> object:
     return text
 
 
-Limit = Annotated[int, BeforeValidator(_require_limit), Field(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_require_limit)]
 
 
 _COLUMNS: Final[Mapping[Sort, Literal["created_at", "updated_at", "title"]]] = {

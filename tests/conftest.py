@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg2
 import pytest
 from sqlalchemy import make_url
 
@@ -24,7 +25,11 @@ MakeDatabase = Callable[[], str]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL that all workers of this run share, unless CI names its own."""
-    if "TEST_DATABASE_URL" not in os.environ and not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        return
+    if "TEST_DATABASE_URL" in os.environ:
+        check_role(os.environ["TEST_DATABASE_URL"])
+    else:
         # Not in pytest's own folder, which a second run closes to PostgreSQL's user.
         folder = Path(tempfile.gettempdir()) / f"todo-backend-{uuid4().hex}"
         stack = ExitStack()
@@ -34,6 +39,23 @@ def pytest_configure(config: pytest.Config) -> None:
         # What these databases hold need not survive the machine.
         execute(url, "ALTER SYSTEM SET fsync = off")
         execute(url, "SELECT pg_reload_conf()")
+
+
+def check_role(url: str) -> None:
+    """Raise UsageError where the tests could not create their databases."""
+    try:
+        ((role, may_create),) = execute(
+            url,
+            "SELECT rolname, rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user",
+        )
+    except psycopg2.Error as error:
+        cause = " ".join(str(error).split())
+        raise pytest.UsageError(f"TEST_DATABASE_URL cannot be used: {cause}") from None
+    if not may_create:
+        raise pytest.UsageError(
+            "TEST_DATABASE_URL: the tests create databases of their own, which this role may not:"
+            f' ALTER ROLE "{role}" CREATEDB'
+        )
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import pytest
 from tests.conftest import MakeDatabase
 from tests.ship.buildah import Image, built_image, main_process, stop
 from tests.support.keyserver import KeyServer
-from tests.support.problems import assert_problem
 from tests.support.process import production_options, variables
 from tests.support.programs import free_port
 from tests.support.proxy import running_proxy
@@ -47,7 +46,7 @@ def await_ready(client: httpx.Client, log: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [{"PYTHONVERBOSE": "1"}, {"WEB_CONCURRENCY": "2"}])
-def test_it_serves_and_stops(
+def test_it_serves_and_stops(  # noqa: PLR0913, PLR0917 - fixtures
     image: Image,
     make_database: MakeDatabase,
     key_server: KeyServer,
@@ -146,7 +145,7 @@ def test_all_of_it_belongs_to_root(image: Image) -> None:
 
 
 def test_nothing_in_it_can_be_written(image: Image, tmp_path: Path) -> None:
-    for path in ("/app/new", "/tmp/new", "/var/tmp/new"):
+    for path in ("/app/new", "/tmp/new", "/var/tmp/new"):  # noqa: S108 - not of this machine
         status, said = image.run("touch", path, log=tmp_path / "log")
         assert status == 1, path
         assert "Read-only file system" in said or "Permission denied" in said
