@@ -268,9 +268,22 @@ class _Worker(greenlet):
             function, args = self.parent.switch(outcome)
 
 
-class _Outcome(NamedTuple):
-    value: Any
-    error: BaseException | None
+class _Outcome:
+    """What a worker's function has returned or raised; taken, so that no idle worker keeps it."""
+
+    def __init__(self, value: Any, error: BaseException | None) -> None:  # noqa: ANN401 - the function's
+        self._value = value
+        self._error = error
+
+    def take(self) -> Any:  # noqa: ANN401 - the function's
+        value, error = self._value, self._error
+        self._value = self._error = None
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error
 
 
 class AsyncioDialect(PGDialect_psycopg2):
@@ -303,9 +316,7 @@ class AsyncioDialect(PGDialect_psycopg2):
                 result = worker.switch(value)
         if len(self._idle_workers) < MAX_IDLE_WORKERS:
             self._idle_workers.append(worker)
-        if result.error is not None:
-            raise result.error
-        return result.value
+        return result.take()
 
     @classmethod
     @override
