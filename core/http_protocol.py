@@ -31,7 +31,7 @@ MAX_HEADERS_SIZE: Final = 64 * 1024
 """How many bytes of a request line and its headers are kept, and one read of the socket beyond."""
 MAX_PIPELINED: Final = 8
 """How many requests of one connection wait for those before them …"""
-PIECE_SIZE: Final = 4096
+PIECE_SIZE: Final = 1024
 """… and those that end in one piece of this many bytes; the rest is not parsed yet."""
 
 

@@ -1,10 +1,12 @@
 """Tests of the log: one line a request, a request id, and nothing secret."""
 
 import json
-import logging
+import os
 import re
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,33 +14,60 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from core.migrations import upgrade
 from tests.conftest import MakeDatabase
+from tests.support.database import execute, wait_until
 from tests.support.keyserver import KeyServer
-from tests.support.process import running_process
+from tests.support.process import Server, running_process, running_server, start, variables
+from tests.support.programs import await_port, free_port
 from tests.support.service import Person
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
-from utils import logs
+from tests.support.wire import HEALTH, connect
 
-Line = Callable[[str], logging.LogRecord]
+Lines = Callable[[str, int], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def own_database(make_database: MakeDatabase) -> str:
+    url = make_database()
+    upgrade(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def server(
+    own_database: str, key_server: KeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Run a process that logs JSON."""
+    environment = {**variables(own_database, key_server.url), "LOG_FORMAT": "json"}
+    with running_server(tmp_path_factory.mktemp("logs"), environment) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture
-def line(caplog: pytest.LogCaptureFixture) -> Line:
-    """Give the one log line of the request with an id."""
-    caplog.set_level(logging.INFO, logger="utils.logs")
+def lines(server: Server) -> Lines:
+    """Return a function that waits for the log lines of a request."""
 
-    def find(request_id: str) -> logging.LogRecord:
-        deadline = time.monotonic() + 5
-        # The line follows the answer.
-        while time.monotonic() < deadline:
-            records = [
-                each for each in caplog.records if getattr(each, "request_id", "") == request_id
+    def find(request_id: str, count: int = 1) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+
+        def are_there() -> bool:
+            found[:] = [
+                record
+                for line in server.log.read_text().splitlines()
+                if (record := json.loads(line))["request_id"] == request_id
             ]
-            if records:
-                (record,) = records
-                return record
-            time.sleep(0.005)
-        raise AssertionError(caplog.text)
+            return len(found) >= count
+
+        wait_until(are_there)
+        assert len(found) == count
+        return found
 
     return find
 
@@ -55,18 +84,19 @@ def line(caplog: pytest.LogCaptureFixture) -> Line:
     ],
 )
 def test_a_request_has_one_line_with_the_route_and_the_user(
-    alice: Person, line: Line, method: str, path: str, logged: str
+    alice: Person, lines: Lines, method: str, path: str, logged: str
 ) -> None:
     request_id = uuid4().hex
     headers = {"X-Request-ID": request_id}
     answer = alice.call(method, path.format(alice=alice.id), headers=headers)
-    record: Any = line(request_id)
-    assert (record.method, f"{record.route} {record.status}") == (method, logged)
-    assert record.status == answer.status_code
-    assert record.user_id == alice.id
-    assert 0 < record.milliseconds < 30_000
-    expected = rf"{method} {re.escape(logged)} [0-9.]+ ms user={alice.id} request={request_id}"
-    assert re.fullmatch(expected, record.getMessage())
+    *others, record = lines(request_id, 2 if answer.status_code == 403 else 1)
+    assert (record["method"], f"{record['route']} {record['status']}") == (method, logged)
+    assert record["status"] == answer.status_code
+    assert record["user_id"] == alice.id
+    assert 0 < record["milliseconds"] < 30_000
+    expected = rf"{method} {re.escape(logged)} [0-9.]+ ms user={alice.id}"
+    assert re.fullmatch(expected, record["message"])
+    assert [each["message"] for each in others if "secret" in each["message"]] == []
 
 
 @pytest.mark.parametrize(
@@ -74,17 +104,17 @@ def test_a_request_has_one_line_with_the_route_and_the_user(
     [("GET", "/secret/path", 404), ("DELETE", "/health", 405), ("OPTIONS", "/api/1/tasks", 405)],
 )
 def test_a_request_of_nobody_to_nowhere_has_its_line_too(
-    client: httpx.Client, line: Line, method: str, path: str, status: int
+    client: httpx.Client, lines: Lines, method: str, path: str, status: int
 ) -> None:
     request_id = uuid4().hex
     answer = client.request(method, path, headers={"X-Request-ID": request_id})
     assert answer.status_code == status
-    record: Any = line(request_id)
-    assert (record.method, record.status, record.user_id) == (method, status, None)
-    assert "secret" not in record.getMessage()
+    (record,) = lines(request_id, 1)
+    assert (record["method"], record["status"], record["user_id"]) == (method, status, None)
+    assert "secret" not in record["message"]
 
 
-def test_a_preflight_has_its_line_too(client: httpx.Client, line: Line) -> None:
+def test_a_preflight_has_its_line_too(client: httpx.Client, lines: Lines) -> None:
     request_id = uuid4().hex
     headers = {
         "X-Request-ID": request_id,
@@ -93,7 +123,36 @@ def test_a_preflight_has_its_line_too(client: httpx.Client, line: Line) -> None:
     }
     answer = client.options("/api/1/tasks/1", headers=headers)
     assert answer.headers["x-request-id"] == request_id
-    assert line(request_id).getMessage().startswith("OPTIONS (none) 200 ")
+    (record,) = lines(request_id, 1)
+    assert record["message"].startswith("OPTIONS (none) 200 ")
+
+
+def test_every_line_of_a_request_has_its_id(
+    client: httpx.Client, lines: Lines, own_database: str, key: SigningKey
+) -> None:
+    """Warnings of the database, tracebacks and the reason of a 401 too."""
+    alice = Person(client, key)
+
+    def call(method: str = "POST", **options: Any) -> tuple[int, list[str]]:
+        request_id = uuid4().hex
+        headers = {"X-Request-ID": request_id, **options.pop("headers", {})}
+        response = alice.tasks(method, headers=headers, **options)
+        messages = [
+            f"{each['message']}\n{each.get('exc_info', '')}" for each in lines(request_id, 2)
+        ]
+        return response.status_code, messages
+
+    status, messages = call(headers={"Authorization": "Bearer a.b.c"})
+    assert (status, messages[0][:5]) == (401, "401: ")
+    execute(own_database, "ALTER TABLE tasks ADD CONSTRAINT none CHECK (false) NOT VALID")
+    status, messages = call(json={"title": "x"})
+    assert status == 500
+    assert "Traceback (most recent call last)" in messages[0]
+    execute(own_database, "ALTER TABLE tasks RENAME TO jobs")
+    status, messages = call(json={"title": "x"})
+    assert (status, messages[0][:22]) == (503, "database unavailable: ")
+    execute(own_database, "ALTER TABLE jobs RENAME TO tasks")
+    execute(own_database, "ALTER TABLE tasks DROP CONSTRAINT none")
 
 
 @pytest.mark.parametrize(
@@ -171,19 +230,19 @@ def test_a_real_process_logs_each_request_once_and_nothing_secret(
         seen = [
             (each["method"], each["route"], each["status"], each["user_id"])
             for each in records
-            if each["logger"] == "utils.logs"
+            if each["logger"] == "core.middleware"
         ]
         assert all(
             each["request_id"] and each["milliseconds"] > 0
             for each in records
-            if each["logger"] == "utils.logs"
+            if each["logger"] == "core.middleware"
         )
     else:
         shape = (
-            r"[0-9-]{10} [0-9:,]{12} INFO utils\.logs: (\S+) (\S+) ([0-9]{3}) [0-9.]+ ms"
+            r"[0-9-]{10} [0-9:,]{12} INFO core\.middleware: (\S+) (\S+) ([0-9]{3}) [0-9.]+ ms"
             r" user=(\S+) request=[0-9a-f]{32}\n"
         )
-        found = [re.fullmatch(shape, each) for each in lines if " utils.logs: " in each]
+        found = [re.fullmatch(shape, each) for each in lines if " core.middleware: " in each]
         seen = [
             (each[1], each[2], int(each[3]), None if each[4] == "None" else int(each[4]))
             for each in found
@@ -199,3 +258,45 @@ def test_a_real_process_logs_each_request_once_and_nothing_secret(
         ("GET", "/api/{user_id}/tasks", 401, None),
         ("GET", "(none)", 404, None),
     ]
+
+
+def test_a_full_pipe_of_standard_error_stops_nothing_and_dropped_lines_are_counted(
+    tmp_path: Path, database_url: str, key_server: KeyServer
+) -> None:
+    reading, writing = os.pipe()
+    port = free_port()
+    environment = {**variables(database_url, key_server.url), "MIGRATE_ON_START": "false"}
+    process = start(tmp_path, environment, "--port", str(port), log=writing)
+    os.close(writing)
+    try:
+        await_port(port)
+        with connect(f"http://127.0.0.1:{port}") as connection:
+
+            def ask(count: int) -> None:
+                for _ in range(count):
+                    connection.sendall(HEALTH)
+                    assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+            # The pipe takes some 600 lines, and the queue before it 10,000.
+            ask(11_500)
+            os.set_blocking(reading, False)
+            said = ""
+
+            def is_counted() -> bool:
+                nonlocal said
+                with suppress(BlockingIOError):
+                    said += os.read(reading, 2**20).decode()
+                ask(1)
+                return bool(re.search(r"[1-9][0-9]* log lines dropped", said))
+
+            wait_until(is_counted, 30)
+            # Full again: it ends nevertheless.
+            ask(2_000)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert process.wait(10) is not None
+        assert time.monotonic() - began < 5
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)

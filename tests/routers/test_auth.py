@@ -1,4 +1,4 @@
-"""Tests of signing up, logging in and `me`."""
+"""Tests of sign-up, log-in and `GET /api/auth/me`."""
 
 import logging
 import unicodedata
@@ -33,7 +33,7 @@ def log_in(client: httpx.Client, email: object, password: object = PASSWORD) -> 
 
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note the hash of every password check that bcrypt does."""
+    """Record the hash of every password that bcrypt checks."""
     hashes: list[str] = []
     verify = CryptContext.verify
 
@@ -48,7 +48,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # Signing up, then logging in
 
 
-def test_whoever_signs_up_can_log_in_and_only_a_bcrypt_hash_is_kept(
+def test_sign_up_then_log_in_and_only_a_bcrypt_hash_is_stored(
     client: httpx.Client, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     email, password = new_address(), f"pass-{uuid4().hex}"
@@ -74,7 +74,7 @@ def test_whoever_signs_up_can_log_in_and_only_a_bcrypt_hash_is_kept(
         assert secret not in made.text + came_in.text + refused.text
 
 
-def test_whoever_signed_up_comes_in_with_a_token_that_names_their_id(
+def test_a_token_with_the_id_of_an_account_belongs_to_it(
     client: httpx.Client, key: SigningKey
 ) -> None:
     account = sign_up(client, new_address()).json()
@@ -95,8 +95,8 @@ def test_an_address_has_one_account_whatever_its_case(client: httpx.Client) -> N
 def test_one_of_several_sign_ups_at_once_wins(client: httpx.Client, database_url: str) -> None:
     email = new_address()
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: sign_up(client, email), range(4)))
-    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+        responses = list(threads.map(lambda _: sign_up(client, email), range(4)))
+    assert sorted(response.status_code for response in responses) == [201, 409, 409, 409]
     assert execute(database_url, "SELECT count(*) FROM users WHERE email = %s", email) == [(1,)]
 
 
@@ -108,11 +108,11 @@ def test_an_address_that_came_with_a_token_cannot_be_signed_up_again(
     assert_problem(sign_up(client, email), 409)
 
 
-def test_members_that_are_not_known_are_ignored(client: httpx.Client) -> None:
+def test_unknown_fields_are_ignored(client: httpx.Client) -> None:
     body = {"email": new_address(), "password": PASSWORD, "id": 1, "auth_subject": "x"}
-    answer = client.post("/api/auth/signup", json=body)
-    assert answer.status_code == 201
-    assert answer.json()["id"] != 1 or answer.json()["email"] == body["email"]
+    response = client.post("/api/auth/signup", json=body)
+    assert response.status_code == 201
+    assert response.json()["id"] != 1 or response.json()["email"] == body["email"]
 
 
 # E-mail addresses
@@ -131,12 +131,12 @@ def test_members_that_are_not_known_are_ignored(client: httpx.Client) -> None:
     ],
     ids=lambda email: f"{email!r:.30}-{len(str(email))}",
 )  # fmt: skip
-def test_what_is_no_address_is_400_and_not_echoed(client: httpx.Client, email: object) -> None:
-    for answer in (sign_up(client, email), log_in(client, email)):
-        assert_problem(answer, 400, "email")
-        assert PASSWORD not in answer.text
+def test_an_invalid_address_is_400_and_not_echoed(client: httpx.Client, email: object) -> None:
+    for response in (sign_up(client, email), log_in(client, email)):
+        assert_problem(response, 400, "email")
+        assert PASSWORD not in response.text
         if isinstance(email, str) and len(email) > 4:
-            assert email not in answer.json()["errors"][0]["message"]
+            assert email not in response.json()["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_what_is_no_address_is_400_and_not_echoed(client: httpx.Client, email: o
         ("{}.u\u0308@example.com", "{}.ü@example.com"),
     ],
 )
-def test_a_valid_address_is_kept_in_lower_case_and_nfc(
+def test_a_valid_address_is_stored_in_lower_case_and_nfc(
     client: httpx.Client, typed: str, kept: str
 ) -> None:
     name = uuid4().hex
-    answer = sign_up(client, typed.format(name.upper()))
-    assert (answer.status_code, answer.json()["email"]) == (201, kept.format(name))
+    response = sign_up(client, typed.format(name.upper()))
+    assert (response.status_code, response.json()["email"]) == (201, kept.format(name))
 
 
 # Passwords
@@ -177,37 +177,37 @@ def test_a_valid_address_is_kept_in_lower_case_and_nfc(
         pytest.param({"a-good-password": 1}, id="object"),
     ],
 )
-def test_a_password_that_will_not_do_is_400_never_echoed_nor_logged(
+def test_a_refused_password_is_400_and_never_echoed_or_logged(
     client: httpx.Client, caplog: pytest.LogCaptureFixture, password: object
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        answer = sign_up(client, new_address(), password)
-    assert_problem(answer, 400, "password")
-    for text in (answer.text, caplog.text):
+        response = sign_up(client, new_address(), password)
+    assert_problem(response, 400, "password")
+    for text in (response.text, caplog.text):
         assert len(str(password)) < 5 or str(password) not in text
         assert "a-good-password" not in text
 
 
 @pytest.mark.parametrize("text", [r"a good one\u0000", r"\ud800 a good one"])
 @pytest.mark.parametrize("path", ["/api/auth/signup", "/api/auth/login"])
-def test_a_password_that_is_no_text_is_400_and_not_echoed(
+def test_a_password_with_nul_or_half_a_surrogate_pair_is_400_and_not_echoed(
     client: httpx.Client, path: str, text: str
 ) -> None:
-    answer = client.post(
+    response = client.post(
         path,
         content=f'{{"email":"{new_address()}","password":"{text}"}}',
         headers={"Content-Type": "application/json"},
     )
-    assert_problem(answer, 400, "body")
-    assert "a good one" not in answer.text
+    assert_problem(response, 400, "password")
+    assert "a good one" not in response.text
 
 
 @pytest.mark.parametrize("path", ["/api/auth/signup", "/api/auth/login"])
-def test_a_body_without_its_members_names_them(client: httpx.Client, path: str) -> None:
+def test_a_body_without_its_fields_names_them(client: httpx.Client, path: str) -> None:
     assert_problem(client.post(path, json={}), 400, "email", "password")
 
 
-def test_72_bytes_are_a_password_and_no_longer_one_gets_in_by_its_first_72(
+def test_a_password_of_72_bytes_is_accepted_and_no_longer_one_equals_it(
     client: httpx.Client, checks: list[str]
 ) -> None:
     email, password = new_address(), "\U0001f511" * 18
@@ -217,7 +217,7 @@ def test_72_bytes_are_a_password_and_no_longer_one_gets_in_by_its_first_72(
     assert len(checks) == 2
 
 
-def test_8_characters_are_a_password_and_every_keyboard_types_the_same_one(
+def test_a_password_of_8_characters_is_the_same_composed_and_decomposed(
     client: httpx.Client,
 ) -> None:
     email = new_address()
@@ -227,10 +227,10 @@ def test_8_characters_are_a_password_and_every_keyboard_types_the_same_one(
     assert log_in(client, email, composed).status_code == 200
 
 
-# Logging in tells nothing
+# A failed log-in tells nothing
 
 
-def test_a_login_that_fails_gives_the_same_answer_and_does_the_same_work_whatever_is_wrong(
+def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
     client: httpx.Client, sign_in: Callable[..., Person], checks: list[str]
 ) -> None:
     email, only_token = new_address(), new_address()
@@ -246,41 +246,41 @@ def test_a_login_that_fails_gives_the_same_answer_and_does_the_same_work_whateve
         (only_token, PASSWORD),
         (only_token, ""),
     ]
-    answers = []
+    responses = []
     for address, password in tries:
         checks.clear()
-        answer = log_in(client, address, password)
-        assert_problem(answer, 401)
+        response = log_in(client, address, password)
+        assert_problem(response, 401)
         assert len(checks) == 1
         assert checks[0].startswith("$2b$12$")
-        answers.append(
+        responses.append(
             (
-                answer.content,
-                sorted(name for name in answer.headers if name not in {"date", "x-request-id"}),
+                response.content,
+                sorted(name for name in response.headers if name not in {"date", "x-request-id"}),
             )
         )
-    assert all(each == answers[0] for each in answers)
+    assert all(each == responses[0] for each in responses)
 
 
 # GET /api/auth/me
 
 
-def test_me_gives_the_account_of_the_token(sign_in: Callable[..., Person]) -> None:
+def test_me_returns_the_account_of_the_token(sign_in: Callable[..., Person]) -> None:
     email = new_address()
     alice = sign_in(email=email.upper())
-    answer = alice.call("GET", "/api/auth/me")
-    assert answer.status_code == 200
-    assert set(answer.json()) == {"id", "email", "created_at"}
-    assert (answer.json()["id"], answer.json()["email"]) == (alice.id, email)
+    response = alice.call("GET", "/api/auth/me")
+    assert response.status_code == 200
+    assert set(response.json()) == {"id", "email", "created_at"}
+    assert (response.json()["id"], response.json()["email"]) == (alice.id, email)
 
 
 def test_me_without_a_token_is_401(client: httpx.Client) -> None:
-    answer = client.get("/api/auth/me")
-    assert_problem(answer, 401)
-    assert answer.headers["www-authenticate"] == "Bearer"
+    response = client.get("/api/auth/me")
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_me_is_403_for_a_token_whose_address_is_the_account_of_somebody_else(
+def test_me_is_403_for_an_unverified_address_that_another_account_has(
     client: httpx.Client, key: SigningKey, alice: Person
 ) -> None:
     email = alice.call("GET", "/api/auth/me").json()["email"]
@@ -293,7 +293,7 @@ def test_me_is_404_when_the_account_is_gone(alice: Person, database_url: str) ->
     assert_problem(alice.call("GET", "/api/auth/me"), 404)
 
 
-def test_signing_up_and_logging_in_ask_for_no_token_and_mind_no_bad_one(
+def test_sign_up_and_log_in_need_no_token_and_ignore_a_bad_one(
     client: httpx.Client,
 ) -> None:
     headers = {"Authorization": "Bearer nonsense"}

@@ -1,40 +1,43 @@
 """Tests of the health checks."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from core.migrations import upgrade
 from tests.conftest import MakeDatabase
-from tests.support.keyserver import KeyServer, running_key_server
+from tests.support.keyserver import Clock, KeyServer, running_key_server
 from tests.support.problems import assert_problem
 from tests.support.programs import free_port
 from tests.support.proxy import running_proxy
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
-from utils.jwks import RETRY_SECONDS
+from utils.jwks import RETRY_SECONDS, STALE_SECONDS, KeySet
 
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nothing"
 
 
 def test_health_says_that_the_process_runs(client: httpx.Client) -> None:
-    answer = client.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    response = client.get("/health")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 def test_ready_says_that_requests_can_be_served(client: httpx.Client) -> None:
-    answer = client.get("/health/ready")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 def test_without_a_database_the_process_runs_and_is_not_ready(key_server: KeyServer) -> None:
     with running_service(make_settings(NOWHERE, key_server.url)) as client:
         assert client.get("/health").status_code == 200
-        answer = client.get("/health/ready")
-        assert_problem(answer, 503)
-        assert int(answer.headers["retry-after"]) > 0
-        assert "secret" not in answer.text
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert int(response.headers["retry-after"]) > 0
+        assert "secret" not in response.text
 
 
 def test_with_an_old_schema_it_is_not_ready_and_says_so_until_it_is_the_newest(
@@ -42,9 +45,9 @@ def test_with_an_old_schema_it_is_not_ready_and_says_so_until_it_is_the_newest(
 ) -> None:
     url = make_database()
     with running_service(make_settings(url, key_server.url)) as client:
-        answer = client.get("/health/ready")
-        assert_problem(answer, 503)
-        assert "migrations" in answer.json()["detail"]
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert "migrations" in response.json()["detail"]
         upgrade(url)
         assert client.get("/health/ready").status_code == 200
 
@@ -56,23 +59,23 @@ def test_without_a_key_server_the_process_runs_and_is_not_ready_until_there_is_o
     jwks_url = f"http://127.0.0.1:{port}/api/auth/jwks"
     with running_service(make_settings(database_url, jwks_url)) as client:
         assert client.get("/health").status_code == 200
-        answer = client.get("/health/ready")
-        assert_problem(answer, 503)
-        assert int(answer.headers["retry-after"]) > 0
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert int(response.headers["retry-after"]) > 0
         with running_key_server(key, port=port):
             time.sleep(RETRY_SECONDS)
             assert client.get("/health/ready").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
-def test_a_health_check_asks_for_no_token_and_minds_no_bad_one(
+def test_a_health_check_needs_no_token_and_ignores_a_bad_one(
     client: httpx.Client, path: str
 ) -> None:
-    answer = client.get(path, headers={"Authorization": "Bearer nonsense"})
-    assert answer.status_code == 200
+    response = client.get(path, headers={"Authorization": "Bearer nonsense"})
+    assert response.status_code == 200
 
 
-def test_probes_ask_the_database_and_the_key_server_once_and_neon_may_sleep(
+def test_probes_ask_the_database_and_the_key_server_once_so_that_neon_may_suspend(
     database_url: str, key: SigningKey
 ) -> None:
     with (
@@ -83,7 +86,7 @@ def test_probes_ask_the_database_and_the_key_server_once_and_neon_may_sleep(
         assert client.get("/health/ready").status_code == 200
         asked = [*proxy.statements]
         assert "version_num" in asked[-1]
-        # As Neon does when it goes to sleep; nobody wakes it.
+        # As Neon does when it suspends its compute, which no probe may resume.
         proxy.cut()
         assert [client.get("/health/ready").status_code for _ in range(20)] == [200] * 20
         assert proxy.statements == asked
@@ -91,21 +94,28 @@ def test_probes_ask_the_database_and_the_key_server_once_and_neon_may_sleep(
 
 
 def test_a_key_set_that_was_good_is_not_fetched_for_a_probe_however_old_it_is(
-    database_url: str, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+    database_url: str, key: SigningKey
 ) -> None:
+    clock = Clock()
+
+    @asynccontextmanager
+    async def with_clock(app: FastAPI) -> AsyncIterator[None]:
+        async with httpx.AsyncClient() as client:
+            app.state.keys = KeySet(app.state.settings.jwks_url, client, clock)
+            yield
+
     with (
         running_key_server(key) as key_server,
-        running_service(make_settings(database_url, key_server.url)) as client,
+        running_service(make_settings(database_url, key_server.url), adapt=with_clock) as client,
     ):
         assert client.get("/health/ready").status_code == 200
-        # From now on it is too old for any token, which will fetch it.
-        monkeypatch.setattr("utils.jwks.FRESH_SECONDS", 0)
-        monkeypatch.setattr("utils.jwks.STALE_SECONDS", 0)
+        # From now on it is too old for any token, which would fetch it.
+        clock.now += 2 * STALE_SECONDS
         assert [client.get("/health/ready").status_code for _ in range(5)] == [200] * 5
         assert key_server.fetches == 1
 
 
-def test_once_a_statement_has_failed_probes_ask_until_the_database_is_back(
+def test_after_a_failed_statement_probes_ask_until_the_database_is_back(
     database_url: str, key: SigningKey, key_server: KeyServer
 ) -> None:
     with (

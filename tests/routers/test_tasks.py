@@ -1,4 +1,4 @@
-"""Tests of the task endpoints: every row of the table, every status code of it."""
+"""Tests of the endpoints of single tasks: each method, each status code."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -26,9 +26,12 @@ OPERATIONS = [
     pytest.param("PATCH", "/{task}", {}, id="update-nothing"),
     pytest.param("PATCH", "/{task}/complete", {"completed": True}, id="complete"),
     pytest.param("PATCH", "/{task}/complete", None, id="toggle"),
+    pytest.param("PATCH", "/{task}/complete", {}, id="toggle-by-an-empty-body"),
+    pytest.param("PATCH", "", {"completed": True}, id="complete-all"),
+    pytest.param("DELETE", "?status=all", None, id="delete-all"),
     pytest.param("DELETE", "/{task}", None, id="delete"),
 ]
-OF_ONE_TASK = [each for each in OPERATIONS if each.values[1]]
+OF_ONE_TASK = [each for each in OPERATIONS if "{task}" in str(each.values[1])]
 WITH_A_BODY = [each for each in OPERATIONS if each.values[2]]
 
 every_operation = pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
@@ -46,22 +49,22 @@ def moment(text: str) -> datetime:
     return time
 
 
-# Who may do what
+# Permissions
 
 
 @every_operation
-def test_without_a_token_every_operation_answers_401_and_changes_nothing(
+def test_without_a_token_every_operation_is_401_and_changes_nothing(
     client: httpx.Client, alice: Person, method: str, path: str, body: Any
 ) -> None:
     task = alice.create(title="mine")
-    answer = client.request(method, address(alice, path, task["id"]), json=body)
-    assert_problem(answer, 401)
-    assert answer.headers["www-authenticate"] == "Bearer"
+    response = client.request(method, address(alice, path, task["id"]), json=body)
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
     assert alice.tasks("GET").json() == [task]
 
 
 @every_operation
-def test_under_the_path_of_somebody_else_every_operation_answers_403_and_changes_nothing(
+def test_under_the_path_of_another_user_every_operation_is_403_and_changes_nothing(
     alice: Person, bob: Person, method: str, path: str, body: Any
 ) -> None:
     task = alice.create(title="mine")
@@ -71,29 +74,29 @@ def test_under_the_path_of_somebody_else_every_operation_answers_403_and_changes
 
 
 @every_operation
-def test_a_path_that_names_nobody_is_a_mismatch_like_any_other(
+def test_a_path_with_an_id_that_no_user_has_is_403_like_any_other(
     alice: Person, method: str, path: str, body: Any
 ) -> None:
     for user_id in ("9223372036854775807", "9" * 30, "0", "nobody", "1e3", "%00", "-1"):
-        answer = alice.call(method, f"/api/{user_id}/tasks{path.format(task=1)}", json=body)
-        assert_problem(answer, 403)
+        response = alice.call(method, f"/api/{user_id}/tasks{path.format(task=1)}", json=body)
+        assert_problem(response, 403)
 
 
 @pytest.mark.parametrize("spelling", ["0{}", "+{}", "{}.0", "%20{}", "{}%20", "-{}"])
-def test_the_callers_own_id_has_one_spelling(alice: Person, spelling: str) -> None:
+def test_the_number_of_the_caller_has_one_spelling(alice: Person, spelling: str) -> None:
     assert_problem(alice.call("GET", f"/api/{spelling.format(alice.id)}/tasks"), 403)
 
 
 @every_operation
-def test_the_subject_of_the_token_names_the_caller_as_well_as_the_id_does(
+def test_the_subject_of_the_token_and_me_name_the_caller_as_the_id_does(
     sign_in: Callable[..., Person], method: str, path: str, body: Any
 ) -> None:
     subject = f"{uuid4().hex} é|?"
     alice = sign_in(sub=subject)
-    task = alice.create()
-    there = f"/api/{quote(subject, safe='')}/tasks{path.format(task=task['id'])}"
-    answer = alice.call(method, there, json=body)
-    assert answer.is_success
+    for name in (quote(subject, safe=""), "me"):
+        task = alice.create()
+        there = f"/api/{name}/tasks{path.format(task=task['id'])}"
+        assert alice.call(method, there, json=body).is_success
 
 
 @every_operation_of_one_task
@@ -106,7 +109,7 @@ def test_a_task_that_does_not_exist_is_404(
 
 
 @every_operation_of_one_task
-def test_a_task_of_somebody_else_cannot_be_told_from_one_that_does_not_exist(
+def test_a_task_of_another_user_looks_like_one_that_does_not_exist(
     alice: Person, bob: Person, method: str, path: str, body: Any
 ) -> None:
     task = alice.create(title="mine")
@@ -118,7 +121,7 @@ def test_a_task_of_somebody_else_cannot_be_told_from_one_that_does_not_exist(
 
 
 @every_operation
-def test_an_account_that_is_gone_answers_404(
+def test_an_account_that_is_gone_is_404(
     database_url: str, alice: Person, method: str, path: str, body: Any
 ) -> None:
     task = alice.create()
@@ -127,27 +130,27 @@ def test_an_account_that_is_gone_answers_404(
 
 
 @every_operation
-def test_a_numbered_account_that_never_was_answers_404_under_any_name_of_its_own(
+def test_the_number_of_an_account_that_never_existed_is_404(
     client: httpx.Client, key: SigningKey, method: str, path: str, body: Any
 ) -> None:
     subject = str(2**62)
-    answer = client.request(
+    response = client.request(
         method,
         f"/api/{subject}/tasks{path.format(task=1)}",
         json=body,
         headers={"Authorization": f"Bearer {key.token(sub=subject, email=None)}"},
     )
-    assert_problem(answer, 404)
+    assert_problem(response, 404)
 
 
-def test_nobody_sees_the_tasks_of_anybody_else(alice: Person, bob: Person) -> None:
+def test_a_list_has_the_tasks_of_its_owner_only(alice: Person, bob: Person) -> None:
     of_alice = [alice.create(title=f"alice {n}") for n in range(3)]
     of_bob = [bob.create(title=f"bob {n}") for n in range(2)]
     assert alice.tasks("GET").json() == of_alice
     assert bob.tasks("GET").json() == of_bob
 
 
-# The order of the checks
+# The order of the checks: 401, 403, then 400 and 404
 
 
 @every_operation_with_a_body
@@ -159,7 +162,7 @@ def test_an_invalid_body_without_a_token_is_401(
 
 
 @every_operation_with_a_body
-def test_an_invalid_body_under_the_path_of_somebody_else_is_403(
+def test_an_invalid_body_under_the_path_of_another_user_is_403(
     alice: Person, bob: Person, method: str, path: str, body: Any
 ) -> None:
     wrong = dict.fromkeys(body, 5)
@@ -167,7 +170,7 @@ def test_an_invalid_body_under_the_path_of_somebody_else_is_403(
 
 
 @every_operation_of_one_task
-def test_an_id_that_is_none_is_401_without_a_token_and_403_under_the_path_of_somebody_else(
+def test_an_invalid_id_is_401_without_a_token_and_403_under_the_path_of_another_user(
     alice: Person, bob: Person, method: str, path: str, body: Any
 ) -> None:
     there = address(alice, path, "01")
@@ -176,24 +179,24 @@ def test_an_id_that_is_none_is_401_without_a_token_and_403_under_the_path_of_som
 
 
 @every_operation_with_a_body
-def test_an_invalid_body_is_400_and_names_the_members(
+def test_an_invalid_body_is_400_and_names_the_fields(
     alice: Person, method: str, path: str, body: Any
 ) -> None:
     task = alice.create()
     wrong = dict.fromkeys(body, 5)
-    answer = alice.call(method, address(alice, path, task["id"]), json=wrong)
-    assert_problem(answer, 400, *body)
+    response = alice.call(method, address(alice, path, task["id"]), json=wrong)
+    assert_problem(response, 400, *body)
     assert alice.tasks("GET").json() == [task]
 
 
 # POST
 
 
-def test_a_new_task_has_its_whole_shape(alice: Person) -> None:
+def test_a_new_task_has_all_fields_and_its_defaults(alice: Person) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
-    answer = alice.tasks("POST", json={"title": "Buy milk"})
-    assert answer.status_code == 201
-    task = answer.json()
+    response = alice.tasks("POST", json={"title": "Buy milk"})
+    assert response.status_code == 201
+    task = response.json()
     assert list(task) == [
         "id", "user_id", "title", "description", "completed", "created_at", "updated_at",
     ]  # fmt: skip
@@ -205,21 +208,23 @@ def test_a_new_task_has_its_whole_shape(alice: Person) -> None:
 
 
 def test_the_location_of_a_new_task_leads_to_it(alice: Person) -> None:
-    answer = alice.tasks("POST", json={"title": "Buy milk"})
-    assert answer.headers["location"] == f"/api/{alice.id}/tasks/{answer.json()['id']}"
-    assert alice.call("GET", answer.headers["location"]).json() == answer.json()
+    response = alice.tasks("POST", json={"title": "Buy milk"})
+    assert response.headers["location"] == f"/api/{alice.id}/tasks/{response.json()['id']}"
+    assert alice.call("GET", response.headers["location"]).json() == response.json()
 
 
-def test_the_location_keeps_the_name_that_the_caller_used(sign_in: Callable[..., Person]) -> None:
+def test_the_location_has_the_user_id_as_the_caller_spelled_it(
+    sign_in: Callable[..., Person],
+) -> None:
     subject = f"auth|{uuid4().hex}?"
     alice = sign_in(sub=subject)
     there = f"/api/{quote(subject, safe='')}/tasks"
-    answer = alice.call("POST", there, json={"title": "Buy milk"})
-    assert answer.headers["location"] == f"{there}/{answer.json()['id']}"
-    assert alice.call("GET", answer.headers["location"]).json() == answer.json()
+    response = alice.call("POST", there, json={"title": "Buy milk"})
+    assert response.headers["location"] == f"{there}/{response.json()['id']}"
+    assert alice.call("GET", response.headers["location"]).json() == response.json()
 
 
-def test_a_task_is_made_as_it_is_told(alice: Person) -> None:
+def test_a_task_is_created_with_the_values_of_the_body(alice: Person) -> None:
     told = {"title": "Café ☕ \U0001f600", "description": "two\nlines", "completed": True}
     task = alice.create(**told)
     assert {name: task[name] for name in told} == told
@@ -227,7 +232,7 @@ def test_a_task_is_made_as_it_is_told(alice: Person) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_members_that_are_not_known_are_ignored_and_never_stored(
+def test_unknown_fields_are_ignored_and_never_stored(
     alice: Person, bob: Person, method: str
 ) -> None:
     task = alice.create()
@@ -235,11 +240,11 @@ def test_members_that_are_not_known_are_ignored_and_never_stored(
         "id": 1, "user_id": bob.id, "created_at": "2000-01-01T00:00:00Z",
         "updated_at": None, "auth_subject": "x", "more": {"of": ["it"]},
     }  # fmt: skip
-    answer = alice.tasks(
+    response = alice.tasks(
         method, "" if method == "POST" else task["id"], json={"title": "new", **stranger}
     )
-    changed = answer.json()
-    assert answer.is_success
+    changed = response.json()
+    assert response.is_success
     assert changed["user_id"] == alice.id
     assert changed["title"] == "new"
     assert changed["created_at"] >= task["created_at"]
@@ -252,11 +257,11 @@ def test_members_that_are_not_known_are_ignored_and_never_stored(
 
 
 def test_the_list_is_empty_at_first(alice: Person) -> None:
-    answer = alice.tasks("GET")
-    assert (answer.status_code, answer.json()) == (200, [])
+    response = alice.tasks("GET")
+    assert (response.status_code, response.json()) == (200, [])
 
 
-def test_the_list_has_every_task_the_oldest_first_whatever_changed_since(alice: Person) -> None:
+def test_the_list_has_every_task_oldest_first_whatever_changed_since(alice: Person) -> None:
     made = [alice.create(title=f"task {n}") for n in (3, 1, 2)]
     alice.tasks("PATCH", made[0]["id"], json={"title": "changed last"})
     assert [task["id"] for task in alice.tasks("GET").json()] == [task["id"] for task in made]
@@ -278,19 +283,24 @@ def test_times_are_in_utc_whatever_zone_the_database_is_set_to(
 # PUT
 
 
-def test_put_sets_everything_and_what_it_leaves_out_goes_back_to_its_default(
-    alice: Person,
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"title": "new"},
+        {"title": "new", "completed": False},
+        {"title": "new", "description": None},
+        {"title": "new", "description": ""},
+        {"title": "new", "description": "new", "completed": False},
+    ],
+)
+def test_put_sets_what_the_body_has_and_keeps_the_rest(
+    alice: Person, changes: dict[str, Any]
 ) -> None:
     task = alice.create(title="old", description="old", completed=True)
-    answer = alice.tasks("PUT", task["id"], json={"title": "new"})
-    assert answer.status_code == 200
-    new = answer.json()
-    assert (new["title"], new["description"], new["completed"]) == ("new", None, False)
-    assert (new["id"], new["created_at"]) == (task["id"], task["created_at"])
-    told = {"title": "whole", "description": "new", "completed": True}
-    whole = alice.tasks("PUT", task["id"], json=told).json()
-    assert {name: whole[name] for name in told} == told
-    assert alice.tasks("GET", task["id"]).json() == whole
+    response = alice.tasks("PUT", task["id"], json=changes)
+    assert response.status_code == 200
+    assert response.json() == {**task, **changes, "updated_at": response.json()["updated_at"]}
+    assert alice.tasks("GET", task["id"]).json() == response.json()
 
 
 def test_put_without_a_title_is_400(alice: Person) -> None:
@@ -316,32 +326,34 @@ def test_put_without_a_title_is_400(alice: Person) -> None:
     ],
 )
 @pytest.mark.parametrize("completed", [True, False])
-def test_patch_changes_what_it_names_and_nothing_else(
+def test_patch_changes_the_fields_that_it_has_and_nothing_else(
     alice: Person, changes: dict[str, Any], *, completed: bool
 ) -> None:
     task = alice.create(title="old", description="old", completed=completed)
-    answer = alice.tasks("PATCH", task["id"], json=changes)
-    assert answer.status_code == 200
-    changed = answer.json()
+    response = alice.tasks("PATCH", task["id"], json=changes)
+    assert response.status_code == 200
+    changed = response.json()
     assert changed == {**task, **changes, "updated_at": changed["updated_at"]}
     assert alice.tasks("GET", task["id"]).json() == changed
 
 
 @pytest.mark.parametrize("changes", [{}, {"more": 1, "id": 5}])
-def test_patch_that_names_nothing_changes_nothing(alice: Person, changes: dict[str, Any]) -> None:
+def test_patch_without_a_known_field_changes_nothing(
+    alice: Person, changes: dict[str, Any]
+) -> None:
     task = alice.create(description="old")
-    answer = alice.tasks("PATCH", task["id"], json=changes)
-    assert (answer.status_code, answer.json()) == (200, task)
+    response = alice.tasks("PATCH", task["id"], json=changes)
+    assert (response.status_code, response.json()) == (200, task)
     assert alice.tasks("GET", task["id"]).json() == task
 
 
-@pytest.mark.parametrize("member", ["title", "completed"])
+@pytest.mark.parametrize("field", ["title", "completed"])
 @pytest.mark.parametrize("method", ["PATCH", "PUT", "POST"])
-def test_a_title_and_a_completion_cannot_be_null(alice: Person, method: str, member: str) -> None:
+def test_a_title_and_a_completion_cannot_be_null(alice: Person, method: str, field: str) -> None:
     task = alice.create()
-    body = {"title": "new", "description": "new", member: None}
+    body = {"title": "new", "description": "new", field: None}
     path = "" if method == "POST" else task["id"]
-    assert_problem(alice.tasks(method, path, json=body), 400, member)
+    assert_problem(alice.tasks(method, path, json=body), 400, field)
     assert alice.tasks("GET").json() == [task]
 
 
@@ -370,36 +382,40 @@ def test_a_change_moves_updated_at_and_leaves_created_at(
 @pytest.mark.parametrize("after", [True, False])
 def test_complete_sets_what_its_body_says(alice: Person, *, before: bool, after: bool) -> None:
     task = alice.create(description="old", completed=before)
-    answer = alice.tasks("PATCH", f"{task['id']}/complete", json={"completed": after})
-    assert answer.status_code == 200
-    assert answer.json() == {**task, "completed": after, "updated_at": answer.json()["updated_at"]}
+    response = alice.tasks("PATCH", f"{task['id']}/complete", json={"completed": after})
+    assert response.status_code == 200
+    assert response.json() == {
+        **task,
+        "completed": after,
+        "updated_at": response.json()["updated_at"],
+    }
 
 
-def test_complete_without_a_body_turns_it_round_each_time(alice: Person) -> None:
-    task = alice.create()
-    seen = [alice.tasks("PATCH", f"{task['id']}/complete").json()["completed"] for _ in range(3)]
-    assert seen == [True, False, True]
-
-
+@pytest.mark.parametrize("content", [b"", b"{}", b' {"more": 1}'])
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}])
-def test_complete_with_an_empty_body_is_one_without(alice: Person, headers: dict[str, str]) -> None:
-    task = alice.create()
-    answer = alice.tasks("PATCH", f"{task['id']}/complete", content=b"", headers=headers)
-    assert answer.json()["completed"] is True
+def test_complete_without_the_field_toggles_each_time(
+    alice: Person, content: bytes, headers: dict[str, str]
+) -> None:
+    path = f"{alice.create()['id']}/complete"
+    headers = {"Content-Type": "application/json"} if content else headers
+    responses = [alice.tasks("PATCH", path, content=content, headers=headers) for _ in range(3)]
+    assert [response.json()["completed"] for response in responses] == [True, False, True]
 
 
-@pytest.mark.parametrize("body", [b"{}", b"null", b'{"completed":null}', b"[]", b"true", b" "])
-def test_complete_with_a_body_that_says_nothing_is_400_and_turns_nothing_round(
+@pytest.mark.parametrize(
+    "body", [b"null", b'{"completed":null}', b'{"completed":1}', b"[]", b"true", b" ", b"{"]
+)
+def test_complete_with_any_other_body_is_400_and_changes_nothing(
     alice: Person, body: bytes
 ) -> None:
     task = alice.create()
-    answer = alice.tasks(
+    response = alice.tasks(
         "PATCH",
         f"{task['id']}/complete",
         content=body,
         headers={"Content-Type": "application/json"},
     )
-    assert_problem(answer, 400)
+    assert_problem(response, 400)
     assert alice.tasks("GET", task["id"]).json() == task
 
 
@@ -408,7 +424,7 @@ def test_complete_with_a_body_that_says_nothing_is_400_and_turns_nothing_round(
 
 def test_a_deleted_task_is_gone_and_the_others_stay(alice: Person) -> None:
     first, second = alice.create(), alice.create()
-    answer = alice.tasks("DELETE", first["id"])
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = alice.tasks("DELETE", first["id"])
+    assert (response.status_code, response.content) == (204, b"")
     assert alice.tasks("GET").json() == [second]
     assert_problem(alice.tasks("DELETE", first["id"]), 404)

@@ -1,4 +1,4 @@
-"""Tests of the headers that keep an answer from being stored, or taken for what it is not."""
+"""Tests of the headers that forbid caching and content sniffing."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
 LONG = b'{"title": "' + b"x" * 65536 + b'"}'
 
 
-def assert_kept_private(answer: httpx.Response, *, stored: bool = False) -> None:
-    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
-    assert answer.headers.get_list("cache-control") == ([] if stored else ["no-store"])
+def assert_private(response: httpx.Response, *, stored: bool = False) -> None:
+    assert response.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert response.headers.get_list("cache-control") == ([] if stored else ["no-store"])
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,8 @@ def assert_kept_private(answer: httpx.Response, *, stored: bool = False) -> None
         ("GET", "", {}, 200),
         ("POST", "", {"json": {"title": "two"}}, 201),
         ("GET", "/{task}", {}, 200),
+        ("GET", "/{task}", {"headers": {"If-None-Match": "*"}}, 304),
+        ("PATCH", "/{task}", {"json": {}, "headers": {"If-Match": '"0"'}}, 412),
         ("PUT", "/{task}", {"json": {"title": "two"}}, 200),
         ("PATCH", "/{task}", {"json": {}}, 200),
         ("PATCH", "/{task}/complete", {}, 200),
@@ -32,16 +34,18 @@ def assert_kept_private(answer: httpx.Response, *, stored: bool = False) -> None
         ("POST", "", {"json": {"title": ""}}, 400),
         ("POST", "", {"content": LONG}, 413),
         ("PUT", "", {}, 405),
+        ("PATCH", "", {"json": {"completed": True}}, 200),
+        ("DELETE", "", {"params": {"status": "all"}}, 200),
         ("GET", "/1/2/3", {}, 404),
     ],
 )
-def test_no_answer_about_tasks_is_stored(
+def test_responses_about_tasks_may_not_be_cached(
     alice: Person, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
     task = alice.create()["id"]
-    answer = alice.tasks(method, path.format(task=task)[1:], **options)
-    assert answer.status_code == status
-    assert_kept_private(answer)
+    response = alice.tasks(method, path.format(task=task)[1:], **options)
+    assert response.status_code == status
+    assert_private(response)
 
 
 @pytest.mark.parametrize(
@@ -61,58 +65,56 @@ def test_no_answer_about_tasks_is_stored(
         ("GET", "/openapi.json", {}, 200),
     ],
 )
-def test_no_answer_to_anybody_else_is_stored(
+def test_other_responses_may_not_be_cached(
     client: httpx.Client, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
-    answer = client.request(method, path, **options)
-    assert answer.status_code == status
-    assert_kept_private(answer)
+    response = client.request(method, path, **options)
+    assert response.status_code == status
+    assert_private(response)
 
 
-def test_no_account_is_stored(alice: Person) -> None:
-    answer = alice.call("GET", "/api/auth/me")
-    assert answer.status_code == 200
-    assert_kept_private(answer)
+def test_an_account_may_not_be_cached(alice: Person) -> None:
+    response = alice.call("GET", "/api/auth/me")
+    assert response.status_code == 200
+    assert_private(response)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/assets/swagger-ui.css", "/docs/assets/nothing"])
-def test_the_description_for_people_may_be_stored_and_is_what_it_says(
-    client: httpx.Client, path: str
-) -> None:
-    assert_kept_private(client.get(path), stored=True)
+def test_the_documentation_may_be_cached_and_not_sniffed(client: httpx.Client, path: str) -> None:
+    assert_private(client.get(path), stored=True)
 
 
-def test_a_refusal_for_too_many_attempts_and_one_for_want_of_a_database_are_not_stored() -> None:
+def test_429_and_503_may_not_be_cached() -> None:
     settings = make_settings(
         "postgresql://127.0.0.1:1/nothing", "http://127.0.0.1:1/jwks", auth_rate_limit="1/minute"
     )
     with running_service(settings) as client:
         body = {"email": "somebody@example.com", "password": "correct horse"}
-        answers = [client.post("/api/auth/login", json=body) for _ in range(2)]
-        answers.append(client.get("/health/ready"))
+        responses = [client.post("/api/auth/login", json=body) for _ in range(2)]
+        responses.append(client.get("/health/ready"))
         headers = {"Authorization": "Bearer a.b.c"}
-        answers.append(client.get("/api/auth/me", headers=headers))
-    assert [answer.status_code for answer in answers] == [503, 429, 503, 503]
-    for answer in answers:
-        assert_kept_private(answer)
+        responses.append(client.get("/api/auth/me", headers=headers))
+    assert [response.status_code for response in responses] == [503, 429, 503, 503]
+    for response in responses:
+        assert_private(response)
 
 
-def test_an_error_that_nobody_expected_is_not_stored_either(
+def test_an_unhandled_error_may_not_be_cached(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("models.user.by_email", fail)
+    monkeypatch.setattr("models.user.get_user_by_email", fail)
     with running_service(make_settings(database_url, "http://127.0.0.1:1/jwks")) as client:
         body = {"email": "somebody@example.com", "password": "correct horse"}
-        answer = client.post("/api/auth/login", json=body)
-    assert answer.status_code == 500
-    assert "on purpose" not in answer.text
-    assert_kept_private(answer)
+        response = client.post("/api/auth/login", json=body)
+    assert response.status_code == 500
+    assert "on purpose" not in response.text
+    assert_private(response)
 
 
-def test_started_as_the_readme_says_the_server_does_not_name_itself(database_url: str) -> None:
+def test_with_the_options_of_the_readme_the_server_does_not_name_itself(database_url: str) -> None:
     settings = make_settings(database_url, "http://127.0.0.1:1/jwks")
     with running_service(settings, server_header=False) as client:
         assert "server" not in client.get("/health").headers

@@ -281,25 +281,66 @@ def test_what_follows_a_body_is_no_header(production: httpx.Client, key: Signing
     assert len(alice.tasks("GET").json()) == 1
 
 
-def test_many_floods_at_once_leave_no_memory_behind(production: httpx.Client) -> None:
+@pytest.fixture
+def process(production: httpx.Client) -> psutil.Process:
+    """Return the process of the service."""
     (process,) = [
         each
         for each in psutil.Process().children()
         if str(production.base_url.port) in {str(c.laddr.port) for c in each.net_connections()}
     ]
-    before = process.memory_info().rss
-    peers = [connect(production) for _ in range(40)]
+    return process
+
+
+def flood(client: httpx.Client, start: bytes, more: bytes, seconds: float) -> float:
+    """Send on 60 connections, without reading; returns how long /health took at most."""
+    longest = 0.0
+    peers = [connect(client) for _ in range(60)]
     for peer in peers:
-        peer.settimeout(0.01)
-        for _ in range(100):
-            try:
-                peer.sendall(b"GET /" + b"a" * 100_000)
-            except OSError:
-                break
-    assert production.get("/health").status_code == 200
-    assert process.memory_info().rss - before < 50_000_000
+        peer.setblocking(False)
+        peer.send(start)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for peer in peers:
+            with suppress(OSError):
+                peer.send(more)
+        began = time.monotonic()
+        assert client.get("/health").status_code == 200
+        longest = max(longest, time.monotonic() - began)
     for peer in peers:
         peer.close()
+    return longest
+
+
+CHUNKED = (
+    b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+UNREAD = {
+    "pipelined requests": (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2_000),
+    "pipelined requests with bodies": (
+        b"",
+        b"POST /api/me/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + b"a" * 50_000,
+    ),
+    "an address": (b"GET /", b"a" * 100_000),
+    "a trailer": (CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"a" * 100_000),
+    "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: aaaaaaaaaaaa\r\n" * 6_000),
+    "a chunk's extension": (CHUNKED + b"2;", b"a" * 100_000),
+}
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("start", "more"), UNREAD.values(), ids=UNREAD)
+def test_floods_whose_responses_are_not_read_cost_little_memory_and_delay_others_little(
+    production: httpx.Client, process: psutil.Process, start: bytes, more: bytes
+) -> None:
+    before = process.memory_info().rss
+    longest = flood(production, start, more, 6)
+    grown = process.memory_info().rss - before
+    # For the figures: pytest -s.
+    print(f"{longest:.2f} s for /health, {grown / 1e6:.0f} MB more")  # noqa: T201 - shown with -s
+    assert longest < 2
+    assert grown < 100_000_000
 
 
 def test_a_connection_that_behaves_is_kept_and_used_again(

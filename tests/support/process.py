@@ -70,7 +70,7 @@ def failed_start(folder: Path, environment: Mapping[str, str], *options: str) ->
     """Start uvicorn, which is to stop by itself; gives its exit status and what it said."""
     with start(folder, environment, *options) as process:
         try:
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=90)
         except subprocess.TimeoutExpired:
             process.terminate()
             raise

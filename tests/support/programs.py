@@ -46,7 +46,7 @@ def free_port() -> int:
 
 def await_port(port: int) -> None:
     """Wait until somebody listens on a port of this machine."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()

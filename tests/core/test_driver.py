@@ -1,0 +1,56 @@
+"""Tests of the private parts of libraries that the driver uses: they fail when those change."""
+
+import asyncio
+import ctypes
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from psycopg2 import _psycopg, extensions
+from sqlalchemy import event
+from sqlmodel import func, select
+
+from core.database import make_engine
+from core.driver import AsyncioCursor
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_sqlalchemy_closes_the_cursor_of_a_result_by_its_private_name(database_url: str) -> None:
+    """Where it no longer does, `AsyncioCursor` can go."""
+    closed: list[str] = []
+
+    class NotingCursor(AsyncioCursor):
+        async def _async_soft_close(self) -> None:
+            closed.append("soft")
+
+    async def ask() -> None:
+        engine = make_engine(database_url, 1)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def on_connect(connection: Any, _record: object) -> None:
+            connection.cursor_factory = NotingCursor
+
+        async with engine.connect() as connection:
+            await connection.execute(select(func.now()))
+        await engine.dispose()
+
+    asyncio.run(ask())
+    assert closed
+
+
+def test_psycopg2s_own_module_has_the_libpq_that_it_uses() -> None:
+    library = ctypes.CDLL(_psycopg.__file__)
+    assert library.PQlibVersion() == extensions.libpq_version()
+    # The first libpq that can cancel without blocking the interpreter, and over TLS.
+    assert library.PQlibVersion() >= 170_000
+    assert library.PQcancelCreate
+
+
+@pytest.mark.parametrize("name", ["sqlalchemy", "psycopg2-binary"])
+def test_libraries_whose_private_parts_are_used_have_an_upper_bound(name: str) -> None:
+    requirements = map(Requirement, tomllib.loads(PROJECT.read_text())["project"]["dependencies"])
+    (specifier,) = [each.specifier for each in requirements if each.name == name]
+    assert any(each.operator == "<" for each in specifier)

@@ -1,0 +1,238 @@
+"""Faults between the service and PostgreSQL while it retries, streams, or loses its client."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.database import Activity, execute, wait_until
+from tests.support.keyserver import KeyServer
+from tests.support.pgbouncer import running_pgbouncer
+from tests.support.process import Server, production_options, running_server, variables
+from tests.support.proxy import PostgresProxy, running_proxy
+from tests.support.service import Person, make_settings, running_service
+from tests.support.tokens import SigningKey
+from tests.support.wire import connect, request
+
+POOL_SIZE = 10
+LONG_LIST = 5_000
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[PostgresProxy]:
+    with running_proxy(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["direct", "pooled"])
+def client(
+    request: pytest.FixtureRequest, proxy: PostgresProxy, tmp_path: Path, key_server: KeyServer
+) -> Iterator[httpx.Client]:
+    """Run a service whose connections to PostgreSQL, or PgBouncer's, can be cut."""
+    with ExitStack() as stack:
+        url = proxy.url
+        if request.param == "pooled":
+            url, _ = stack.enter_context(running_pgbouncer(url, tmp_path))
+        yield stack.enter_context(running_service(make_settings(url, key_server.url)))
+
+
+def swallow_once(
+    proxy: PostgresProxy, text: str, call: Callable[[], httpx.Response]
+) -> httpx.Response:
+    """Lose PostgreSQL's response to the first statement that has this text."""
+    sent = len(proxy.statements)
+    proxy.swallow = text
+    with ThreadPoolExecutor(1) as threads:
+        response = threads.submit(call)
+        wait_until(lambda: any(text in each for each in proxy.statements[sent:]))
+        proxy.swallow = None
+        return response.result()
+
+
+def test_a_create_with_a_key_whose_acknowledgement_is_lost_is_repeated_and_makes_one_task(
+    proxy: PostgresProxy, client: httpx.Client, key: SigningKey
+) -> None:
+    alice = Person(client, key)
+    headers = {"Idempotency-Key": uuid4().hex}
+    sent = len(proxy.statements)
+
+    def create() -> httpx.Response:
+        return alice.tasks("POST", json={"title": "once"}, headers=headers)
+
+    first = swallow_once(proxy, "INSERT INTO tasks", create)
+    assert first.status_code == 201
+    assert sum("INSERT INTO tasks" in each for each in proxy.statements[sent:]) == 2
+    again = create()
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    assert alice.tasks("GET").json() == [first.json()]
+
+
+def test_a_retry_of_the_client_after_a_503_returns_the_first_task(
+    proxy: PostgresProxy, client: httpx.Client, key: SigningKey
+) -> None:
+    alice = Person(client, key)
+    headers = {"Idempotency-Key": uuid4().hex}
+    # Both attempts of the service.
+    proxy.swallow = "INSERT INTO tasks"
+    lost = alice.tasks("POST", json={"title": "once"}, headers=headers)
+    assert (lost.status_code, lost.headers["retry-after"] > "0") == (503, True)
+    proxy.swallow = None
+    (stored,) = alice.tasks("GET").json()
+    retried = alice.tasks("POST", json={"title": "once"}, headers=headers)
+    assert (retried.status_code, retried.json()) == (201, stored)
+    other = alice.tasks("POST", json={"title": "another"}, headers=headers)
+    assert other.status_code == 409
+    assert alice.tasks("GET").json() == [stored]
+
+
+def test_reads_of_accounts_whose_connection_breaks_are_repeated_once(
+    proxy: PostgresProxy, client: httpx.Client, key: SigningKey
+) -> None:
+    alice = Person(client, key)
+    me = swallow_once(proxy, "FROM users", lambda: alice.call("GET", "/api/auth/me"))
+    assert me.json()["id"] == alice.id
+    export = swallow_once(proxy, "FROM tasks", lambda: alice.call("GET", "/api/auth/me/export"))
+    assert export.json()["account"]["id"] == alice.id
+    proxy.swallow = "FROM users"
+    assert alice.call("GET", "/api/auth/me").status_code == 503
+    proxy.swallow = None
+    assert alice.call("DELETE", "/api/auth/me").status_code == 204
+
+
+# Long lists
+
+
+@pytest.fixture
+def server(tmp_path: Path, proxy: PostgresProxy, key_server: KeyServer) -> Iterator[Server]:
+    """Run the service as in production, with a database that can be cut off."""
+    environment = variables(proxy.url, key_server.url)
+    with running_server(tmp_path, environment, *production_options()) as server:
+        yield server
+
+
+@pytest.fixture
+def reader(server: Server, key: SigningKey, database_url: str) -> Iterator[Person]:
+    """Sign in somebody whose list has several pages."""
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        person = Person(client, key)
+        execute(
+            database_url,
+            "INSERT INTO tasks (user_id, title, description, completed)"
+            " SELECT %s, 'long', repeat('x', 1000), false FROM generate_series(1, %s)",
+            person.id,
+            LONG_LIST,
+        )
+        yield person
+
+
+def pages(proxy: PostgresProxy) -> int:
+    """Return how many pages of a list have been asked for."""
+    return sum("string_agg" in each for each in proxy.statements)
+
+
+def begin_list(server: Server, person: Person) -> socket.socket:
+    """Ask for a list on a connection that takes little of it."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    url = httpx.URL(server.url)
+    peer.connect((url.host, url.port or 80))
+    peer.sendall(request(person.id, person.token, "GET"))
+    assert peer.recv(12) == b"HTTP/1.1 200"
+    return peer
+
+
+def test_a_list_that_is_cut_off_in_the_middle_ends_its_connection_and_is_logged(
+    server: Server, reader: Person, proxy: PostgresProxy
+) -> None:
+    """The client can tell: the last chunk is missing (RFC 9112 §8)."""
+    with begin_list(server, reader) as peer:
+        proxy.swallow = "string_agg"
+        received = b""
+        while part := peer.recv(1_000_000):
+            received += part
+    assert received.count(b'"long"') < LONG_LIST
+    assert not received.endswith(b"0\r\n\r\n")
+    proxy.swallow = None
+    assert len(reader.tasks("GET").json()) == LONG_LIST
+    log = server.log.read_text()
+    assert "unhandled error" in log or "ERROR" in log
+
+
+def test_a_list_whose_connections_break_between_its_pages_goes_on(
+    server: Server, reader: Person, proxy: PostgresProxy
+) -> None:
+    with begin_list(server, reader) as peer:
+        proxy.cut()
+        received = b""
+        while not received.endswith(b"0\r\n\r\n"):
+            part = peer.recv(1_000_000)
+            assert part
+            received += part
+    assert received.count(b'"long"') == LONG_LIST
+
+
+def test_lists_that_are_not_read_or_whose_clients_go_away_hold_no_connection(
+    server: Server, reader: Person, proxy: PostgresProxy
+) -> None:
+    with ExitStack() as opened:
+        peers = [opened.enter_context(begin_list(server, reader)) for _ in range(3 * POOL_SIZE)]
+        asked = pages(proxy)
+        began = time.monotonic()
+        assert reader.call("GET", "/api/auth/me").status_code == 200
+        assert reader.tasks("GET", params={"limit": 1}).status_code == 200
+        assert time.monotonic() - began < 2
+        # None of them has come to its end.
+        assert asked < len(peers) * LONG_LIST / 1000
+    time.sleep(0.5)
+    asked = pages(proxy)
+    time.sleep(0.5)
+    assert pages(proxy) == asked
+    assert len(reader.tasks("GET").json()) == LONG_LIST
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_many_reads_whose_clients_go_away_leave_nothing_behind(
+    server: Server, reader: Person, database_url: str
+) -> None:
+    """Their statements are cancelled; descriptors, threads and connections stay as many."""
+    process = psutil.Process(server.process.pid)
+    activity = Activity(database_url)
+
+    def use_all() -> None:
+        with ThreadPoolExecutor(3 * POOL_SIZE) as threads:
+            calls = [
+                threads.submit(reader.tasks, "GET", params={"limit": 1})
+                for _ in range(3 * POOL_SIZE)
+            ]
+            assert {each.result().status_code for each in calls} == {200}
+
+    def leave(rounds: int) -> None:
+        for _ in range(rounds):
+            with activity.locking("LOCK TABLE tasks"), ExitStack() as opened:
+                for _ in range(3 * POOL_SIZE):
+                    peer = opened.enter_context(connect(server.url))
+                    peer.sendall(request(reader.id, reader.token, "GET"))
+                activity.await_waiting(POOL_SIZE)
+                opened.close()
+                # While the lock is still held.
+                activity.await_waiting(0)
+
+    try:
+        leave(2)
+        use_all()
+        before = process.num_fds(), process.num_threads()
+        leave(20)
+        assert len(activity.backends()) <= POOL_SIZE
+        use_all()
+        assert process.num_fds() <= before[0] + POOL_SIZE
+        assert process.num_threads() <= before[1] + POOL_SIZE
+    finally:
+        activity.close()
