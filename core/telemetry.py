@@ -1,11 +1,12 @@
-"""OpenTelemetry: a span for each statement, where an exporter is configured."""
+"""OpenTelemetry: statements and connections, where an exporter is configured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 import psycopg2
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from sqlalchemy.pool import QueuePool
 
 _NO_SPAN: Final = nullcontext()
 
@@ -18,6 +19,19 @@ def statement_span(statement: str) -> AbstractContextManager[None]:
     """
     provider = trace.get_tracer_provider()
     return _NO_SPAN if isinstance(provider, trace.ProxyTracerProvider) else _span(statement)
+
+
+def observe_pool(pool: QueuePool) -> None:
+    """Have the connections in use reported as a metric."""
+
+    def count(_options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        yield metrics.Observation(pool.checkedout(), {"db.client.connection.state": "used"})
+
+    metrics.get_meter(__name__).create_observable_up_down_counter(
+        "db.client.connection.count",
+        callbacks=[count],
+        description="Connections to PostgreSQL, by their state.",
+    )
 
 
 @contextmanager
