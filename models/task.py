@@ -5,6 +5,7 @@ is what `schemas.task.TaskPublic` describes. Statements are compiled once for ea
 columns or filters.
 """
 
+import asyncio
 import functools
 import hashlib
 import json
@@ -29,7 +30,10 @@ PAGE_ROWS: Final = 1000
 PAGE_BYTES: Final = 1024 * 1024
 """The most bytes of text that one statement reads, unless a single task has more."""
 
-Sort = Literal["id", "created_at", "updated_at", "title"]
+PIECE_SIZE: Final = 64 * 1024
+"""The most characters of a page that are sent at once."""
+
+Sort = Literal["created_at", "updated_at", "title"]
 
 
 def _timestamp() -> sa.Column[datetime]:
@@ -249,13 +253,11 @@ def _page(
 
     The sizes of texts are in their headers: PostgreSQL adds them up without reading the texts.
     """
-    order = [_COLUMNS[sort], _COLUMNS.id][sort == "id" :]
+    # Not by id alone: PostgreSQL would rather read the primary key, past the tasks of all others.
+    order = [_COLUMNS[sort], _COLUMNS.id]
     conditions = [_OWNED, *(_FILTERS[name] for name in filters)]
     if is_continued:
-        after = [
-            sa.cast(sa.bindparam("after_key"), _COLUMNS[sort].type),
-            sa.bindparam("after_id"),
-        ][sort == "id" :]
+        after = [sa.cast(sa.bindparam("after_key"), _COLUMNS[sort].type), sa.bindparam("after_id")]
         here, there = sa.tuple_(*order), sa.tuple_(*after)
         conditions.append(here < there if is_descending else here > there)
     ordering = [sa.desc(column) if is_descending else column for column in order]
@@ -308,7 +310,7 @@ async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
     owner: int,
     filters: Mapping[str, object],
     *,
-    sort: Sort = "id",
+    sort: Sort = "created_at",
     is_descending: bool = False,
     after: Cursor | None = None,
     limit: int | None = None,
@@ -342,15 +344,24 @@ async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
 
 
 async def stream_tasks(
-    first: Page, read_after: Callable[[Cursor], Awaitable[Page]]
+    page: Page, read_after: Callable[[Cursor], Awaitable[Page]]
 ) -> AsyncIterator[str]:
-    """Yield the pieces of one JSON array: the first page, and each that follows as it is read."""
-    yield first.json.removesuffix("]")
-    page = first
-    while page.next is not None:
+    """Yield the pieces of one JSON array: a page, and each that follows as it is read.
+
+    The pieces are small, because only the next one waits until the client has taken those before.
+    """
+    yield "["
+    while True:
+        end = len(page.json) - 1
+        for start in range(1, end, PIECE_SIZE):
+            yield page.json[start : min(start + PIECE_SIZE, end)]
+        if page.next is None:
+            break
+        # Requests that wait for a connection come first at the one that this page had.
+        await asyncio.sleep(0)
         page = await read_after(page.next)
         if page.count:
-            yield f",{page.json[1:-1]}"
+            yield ","
     yield "]"
 
 

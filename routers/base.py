@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from fastapi import APIRouter, Request, Response, status
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 
 from utils.etags import is_known
 
@@ -55,6 +57,34 @@ def header_parameter(name: str, description: str, **schema: object) -> dict[str,
     """
     parameter = {"name": name, "in": "header", "description": description}
     return {"parameters": [{**parameter, "schema": {"type": "string", **schema}}]}
+
+
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Document, for OpenAPI, the query parameters that a route reads by `read_query`."""
+    schema = model.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": prop.get("description", ""),
+            "schema": prop,
+        }
+        for name, prop in schema["properties"].items()
+    ]
+
+
+def read_query[M: BaseModel](request: Request, model: type[M]) -> M:
+    """Return the query parameters of a request. Raises RequestValidationError.
+
+    FastAPI's `Query()` looks for each field of a model by itself (docs/decisions/0008).
+    """
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+        ) from None
 
 
 IF_MATCH: Final = header_parameter(

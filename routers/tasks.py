@@ -27,6 +27,8 @@ from routers.base import (
     documented,
     header_parameter,
     not_modified,
+    query_parameters,
+    read_query,
     tagged_response,
 )
 from schemas.task import (
@@ -88,7 +90,7 @@ TaskId = Annotated[
 @router.get(
     "",
     response_model=list[TaskPublic],
-    openapi_extra=IF_NONE_MATCH,
+    openapi_extra={"parameters": [*query_parameters(TaskListParams), *IF_NONE_MATCH["parameters"]]},
     responses={
         **documented(200, "ETag", "Link"),
         **not_modified("ETag", "Link"),
@@ -108,13 +110,13 @@ async def list_tasks(
     request: Request,
     owner: OwnerDep,
     session: SessionDep,
-    params: Annotated[TaskListParams, Query()],
 ) -> Response:
     """Return the tasks, oldest first unless the parameters say otherwise.
 
     Without `limit` it is all of them: a list that is too long for one page of the database is
     streamed, without an `ETag`. With `limit`, `Link: <…>; rel="next"` leads to the next page.
     """
+    params = read_query(request, TaskListParams)
     cursors: CursorCodec = request.app.state.cursors
     filters = params.filters()
     sort, is_descending = params.sorting()

@@ -129,7 +129,8 @@ def test_a_role_that_may_not_make_tables_stops_the_start_with_one_line(
 ) -> None:
     url = make_database()
     name = f"reader_{time.monotonic_ns()}"
-    execute(url, f"CREATE ROLE {name} LOGIN")
+    # The password stays that of the address: not every PostgreSQL trusts local connections.
+    execute(url, f"CREATE ROLE {name} LOGIN PASSWORD %s", make_url(url).password or "")
     try:
         with pytest.raises(StartupError, match="permission denied") as raised:
             upgrade(make_url(url).set(username=name).render_as_string(hide_password=False))
