@@ -28,6 +28,7 @@ from core.openapi import DocumentedAPI, method_not_allowed
 from core.problems import database_problem, http_problem, validation_problem
 from core.rate_limit import RateLimiter
 from core.settings import ConfigurationError, Settings, load_settings
+from core.telemetry import observe_pool
 from dependencies.auth import AccountResolver
 from routers import auth, docs, health, tasks
 from utils.cursors import CursorCodec
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.is_database_healthy = False
             app.state.engine = make_engine(url, settings.db_pool_size)
             stack.push_async_callback(app.state.engine.dispose)
+            observe_pool(app.state.engine.pool)
             app.state.rate_limiter = RateLimiter(settings.rate_limit_storage_url.get_secret_value())
             stack.push_async_callback(app.state.rate_limiter.aclose)
             app.state.keys = KeySet(settings.jwks_url, client)

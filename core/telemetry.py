@@ -1,10 +1,11 @@
 """OpenTelemetry: a span for each statement, where an exporter is configured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import psycopg2
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from sqlalchemy.pool import QueuePool
 
 
 def statement_tracer() -> trace.Tracer | None:
@@ -12,6 +13,19 @@ def statement_tracer() -> trace.Tracer | None:
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return None
     return trace.get_tracer(__name__)
+
+
+def observe_pool(pool: QueuePool) -> None:
+    """Have the connections in use reported as a metric."""
+
+    def count(_options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        yield metrics.Observation(pool.checkedout(), {"db.client.connection.state": "used"})
+
+    metrics.get_meter(__name__).create_observable_up_down_counter(
+        "db.client.connection.count",
+        callbacks=[count],
+        description="Connections to PostgreSQL, by their state.",
+    )
 
 
 @contextmanager

@@ -25,18 +25,24 @@ TABLE = {
     ("post", "/api/auth/signup"): ("signup", 201, {400, 409, 413, 429, 503}),
     ("post", "/api/auth/login"): ("login", 200, {400, 401, 413, 429, 503}),
     ("get", "/api/auth/me"): ("read_me", 200, {401, 403, 404, 503}),
-    ("get", "/api/{user_id}/tasks"): ("list_tasks", 200, {401, 403, 404, 503}),
-    ("post", "/api/{user_id}/tasks"): ("create_task", 201, {400, 401, 403, 404, 413, 503}),
-    ("get", "/api/{user_id}/tasks/{task_id}"): ("read_task", 200, {401, 403, 404, 503}),
+    ("delete", "/api/auth/me"): ("delete_me", 204, {401, 403, 404, 503}),
+    ("get", "/api/auth/me/export"): ("export_me", 200, {401, 403, 404, 503}),
+    ("get", "/api/{user_id}/tasks"): ("list_tasks", 200, {304, 400, 401, 403, 404, 503}),
+    ("post", "/api/{user_id}/tasks"): ("create_task", 201, {400, 401, 403, 404, 409, 413, 503}),
+    ("patch", "/api/{user_id}/tasks"): ("update_tasks", 200, {400, 401, 403, 404, 413, 503}),
+    ("delete", "/api/{user_id}/tasks"): ("delete_tasks", 200, {400, 401, 403, 404, 503}),
+    ("get", "/api/{user_id}/tasks/{task_id}"): ("read_task", 200, {304, 401, 403, 404, 503}),
     ("put", "/api/{user_id}/tasks/{task_id}"): (
-        "replace_task", 200, {400, 401, 403, 404, 413, 503},
+        "replace_task", 200, {400, 401, 403, 404, 412, 413, 503},
     ),
     ("patch", "/api/{user_id}/tasks/{task_id}"): (
-        "update_task", 200, {400, 401, 403, 404, 413, 503},
+        "update_task", 200, {400, 401, 403, 404, 412, 413, 503},
     ),
-    ("delete", "/api/{user_id}/tasks/{task_id}"): ("delete_task", 204, {401, 403, 404, 503}),
+    ("delete", "/api/{user_id}/tasks/{task_id}"): (
+        "delete_task", 204, {401, 403, 404, 412, 503},
+    ),
     ("patch", "/api/{user_id}/tasks/{task_id}/complete"): (
-        "complete_task", 200, {400, 401, 403, 404, 413, 503},
+        "complete_task", 200, {400, 401, 403, 404, 412, 413, 503},
     ),
     ("get", "/health"): ("read_health", 200, set()),
     ("get", "/health/ready"): ("read_readiness", 200, {503}),
@@ -94,7 +100,7 @@ def test_an_operation_documents_its_success_and_each_of_its_failures(
     assert responses[str(success)]["description"]
     if success != HTTPStatus.NO_CONTENT:
         assert responses[str(success)]["content"]["application/json"]["schema"]
-    for status in failures:
+    for status in failures - {304}:
         ((media_type, content),) = responses[str(status)]["content"].items()
         assert media_type == "application/problem+json"
         assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -110,7 +116,7 @@ def test_the_operations_that_need_a_token_say_so(
 ) -> None:
     operation = document["paths"][path][method]
     needs_token = 403 in TABLE[method, path][2]
-    assert ("security" in operation) is needs_token
+    assert bool(operation["security"]) is needs_token
     if needs_token:
         ((scheme,),) = operation["security"]
         described = document["components"]["securitySchemes"][scheme]
@@ -136,7 +142,6 @@ def test_the_limits_of_the_input_stand_in_it(document: dict[str, Any]) -> None:
     assert (task_id["type"], task_id["minimum"], task_id["maximum"]) == ("integer", 1, 2**63 - 1)
     complete = document["paths"]["/api/{user_id}/tasks/{task_id}/complete"]["patch"]
     assert not complete["requestBody"].get("required", False)
-    assert "null" not in str(complete["requestBody"])
     assert "password_hash" not in str(document)
 
 
@@ -188,7 +193,7 @@ def test_a_database_that_is_not_there_at_the_start_is_one_readable_line(tmp_path
     errors = [each for each in said.splitlines() if " ERROR " in each]
     assert len(errors) == 2
     assert errors[0] == line
-    assert errors[1].endswith("Application startup failed. Exiting.")
+    assert "Application startup failed. Exiting." in errors[1]
 
 
 def test_two_applications_with_different_settings_live_side_by_side(

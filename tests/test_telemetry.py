@@ -74,7 +74,7 @@ def used_while_a_statement_waits(collector: Collector, database_url: str, bob: P
     with closing(psycopg2.connect(database_url)) as other, ThreadPoolExecutor() as pool:
         other.cursor().execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", (task,))
         waiting = pool.submit(bob.tasks, "DELETE", task)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while collector.metric("db.client.connection.count").get(USED, 0) == 0:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -154,7 +154,7 @@ def test_requests_are_counted_by_route_and_status(told: SimpleNamespace) -> None
 def test_refused_tokens_are_counted_by_their_reason(told: SimpleNamespace) -> None:
     assert told.collector.metric("auth.tokens.refused") == {
         frozenset({("reason", "The token has expired.")}): 3,
-        frozenset({("reason", "Send a token: Authorization: Bearer …")}): 1,
+        frozenset({("reason", "Send one token: Authorization: Bearer …")}): 1,
         frozenset({("reason", "The token is not signed by a key of the key set.")}): 1,
     }
 
@@ -185,7 +185,9 @@ def test_no_log_goes_out_and_none_complains(told: SimpleNamespace) -> None:
         for line in map(json.loads, told.log)
         if line["level"] != "INFO"
     ]
-    assert levels == [("WARNING", "key set not refreshed: the answer has status 500")]
+    ((level, message),) = levels
+    assert level == "WARNING"
+    assert message.startswith("key set not refreshed")
 
 
 START = """
