@@ -62,6 +62,8 @@ headers = {{ Authorization = "Bearer {leaving}" }}
 [[operations]]
 include-operation-id = "list_tasks"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 304, 400, 401, 403, 404]
+# An empty parameter is none.
+checks.negative_data_rejection.expected-statuses = [200, 304, 400, 401, 403, 404]
 
 [[operations]]
 include-path = "/api/auth/signup"
