@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import await_only
 
-from core.telemetry import statement_span
+from core.telemetry import statement_span, statement_tracer
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
@@ -268,9 +268,22 @@ class _Worker(greenlet):
             function, args = self.parent.switch(outcome)
 
 
-class _Outcome(NamedTuple):
-    value: Any
-    error: BaseException | None
+class _Outcome:
+    """What a worker's function has returned or raised; taken, so that no idle worker keeps it."""
+
+    def __init__(self, value: Any, error: BaseException | None) -> None:  # noqa: ANN401 - the function's
+        self._value = value
+        self._error = error
+
+    def take(self) -> Any:  # noqa: ANN401 - the function's
+        value, error = self._value, self._error
+        self._value = self._error = None
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error
 
 
 class AsyncioDialect(PGDialect_psycopg2):
@@ -283,6 +296,7 @@ class AsyncioDialect(PGDialect_psycopg2):
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
         super().__init__(**kwargs)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        self._tracer = statement_tracer()
         self._idle_workers: list[_Worker] = []
 
     async def spawn(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - the function's
@@ -302,9 +316,7 @@ class AsyncioDialect(PGDialect_psycopg2):
                 result = worker.switch(value)
         if len(self._idle_workers) < MAX_IDLE_WORKERS:
             self._idle_workers.append(worker)
-        if result.error is not None:
-            raise result.error
-        return result.value
+        return result.take()
 
     @classmethod
     @override
@@ -335,12 +347,15 @@ class AsyncioDialect(PGDialect_psycopg2):
     @override
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Send a statement. The errors are psycopg2's, without the lines that quote the row."""
-        with statement_span(statement):
-            try:
+        try:
+            if self._tracer is None:
                 cursor.execute(statement, parameters)
-            except psycopg2.Error as error:
-                error.args = (str(error).partition("\n")[0],)
-                raise
+            else:
+                with statement_span(self._tracer, statement):
+                    cursor.execute(statement, parameters)
+        except psycopg2.Error as error:
+            error.args = (str(error).partition("\n")[0],)
+            raise
 
 
 def install_wait_callback() -> None:

@@ -5,6 +5,7 @@ is what `schemas.task.TaskPublic` describes. Statements are compiled once for ea
 columns or filters.
 """
 
+import asyncio
 import functools
 import hashlib
 import json
@@ -28,6 +29,9 @@ PAGE_ROWS: Final = 1000
 """The most tasks that one statement reads."""
 PAGE_BYTES: Final = 1024 * 1024
 """The most bytes of text that one statement reads, unless a single task has more."""
+
+PIECE_SIZE: Final = 64 * 1024
+"""The most characters of a page that are sent at once."""
 
 Sort = Literal["created_at", "updated_at", "title"]
 
@@ -340,15 +344,24 @@ async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
 
 
 async def stream_tasks(
-    first: Page, read_after: Callable[[Cursor], Awaitable[Page]]
+    page: Page, read_after: Callable[[Cursor], Awaitable[Page]]
 ) -> AsyncIterator[str]:
-    """Yield the pieces of one JSON array: the first page, and each that follows as it is read."""
-    yield first.json.removesuffix("]")
-    page = first
-    while page.next is not None:
+    """Yield the pieces of one JSON array: a page, and each that follows as it is read.
+
+    The pieces are small, because only the next one waits until the client has taken those before.
+    """
+    yield "["
+    while True:
+        end = len(page.json) - 1
+        for start in range(1, end, PIECE_SIZE):
+            yield page.json[start : min(start + PIECE_SIZE, end)]
+        if page.next is None:
+            break
+        # Requests that wait for a connection come first at the one that this page had.
+        await asyncio.sleep(0)
         page = await read_after(page.next)
         if page.count:
-            yield f",{page.json[1:-1]}"
+            yield ","
     yield "]"
 
 

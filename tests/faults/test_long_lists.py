@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -54,27 +54,26 @@ def add_tasks(database_url: str, person: Person, count: int, characters: int) ->
     execute(database_url, "ANALYZE tasks")
 
 
-class Watch(threading.Thread):
-    """Watches the memory of a process and the statements of a database until it is told to stop."""
+class Watch:
+    """The memory of a process and the statements of a database, watched in a thread."""
 
     def __init__(self, server: Server, database_url: str) -> None:
-        super().__init__()
-        self._process = psutil.Process(server.process.pid)
-        self._database_url = database_url
-        self._done = threading.Event()
-        self._before = self._process.memory_info().rss
         self.grown = 0
         """By how many bytes at most the process has grown."""
         self.statements = 0
         """How many statements have run at once at most."""
+        self.done = threading.Event()
+        self._process = psutil.Process(server.process.pid)
+        self._database_url = database_url
 
     def run(self) -> None:
+        """Watch until `done` is set."""
+        before = self._process.memory_info().rss
         with closing(psycopg2.connect(self._database_url)) as connection:
             connection.autocommit = True
             cursor = connection.cursor()
-            while not self._done.wait(0.05):
-                rss = self._process.memory_info().rss
-                self.grown = max(self.grown, rss - self._before)
+            while not self.done.wait(0.05):
+                self.grown = max(self.grown, self._process.memory_info().rss - before)
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
                     " AND backend_type = 'client backend' AND datname = current_database()"
@@ -83,15 +82,20 @@ class Watch(threading.Thread):
                 ((statements,),) = cursor.fetchall()
                 self.statements = max(self.statements, statements)
 
-    def __enter__(self) -> "Watch":
-        self.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
-        # For the figures: pytest -s.
-        print(f"{self.grown / 1e6:.0f} MB more, {self.statements} statements")  # noqa: T201 - shown with -s
+@contextmanager
+def watching(server: Server, database_url: str) -> Iterator[Watch]:
+    """Watch a server while the block runs."""
+    watch = Watch(server, database_url)
+    thread = threading.Thread(target=watch.run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.done.set()
+        thread.join()
+    # For the figures: pytest -s.
+    print(f"{watch.grown / 1e6:.0f} MB more, {watch.statements} statements")  # noqa: T201 - shown with -s
 
 
 def read_until(server: Server, person: Person, until: float) -> int:
@@ -123,7 +127,7 @@ def test_lists_of_200_megabytes_leave_others_their_responses_and_the_database_it
     add_tasks(database_url, heavy, 20_000, 10_000)
     until = time.monotonic() + SECONDS
     statuses, seconds = [], []
-    with Watch(server, database_url) as watch, ThreadPoolExecutor(READERS) as threads:
+    with watching(server, database_url) as watch, ThreadPoolExecutor(READERS) as threads:
         reading = [threads.submit(read_until, server, heavy, until) for _ in range(READERS)]
         while time.monotonic() < until:
             began = time.monotonic()
@@ -145,7 +149,7 @@ def test_60_slow_readers_of_long_lists_hold_a_page_each_at_most(
     heavy, other = Person(client, key), Person(client, key)
     add_tasks(database_url, heavy, 2_000, 10_000)
     address = httpx.URL(server.url)
-    with Watch(server, database_url) as watch, ExitStack() as opened:
+    with watching(server, database_url) as watch, ExitStack() as opened:
         peers = [opened.enter_context(socket.socket()) for _ in range(SLOW_READERS)]
         for peer in peers:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -168,7 +172,7 @@ def test_100_000_tasks_are_listed_with_little_memory(
     heavy = Person(client, key)
     add_tasks(database_url, heavy, 100_000, 100)
     assert len(heavy.tasks("GET", params={"limit": 500}).json()) == 500
-    with Watch(server, database_url) as watch:
+    with watching(server, database_url) as watch:
         assert read_until(server, heavy, time.monotonic() + 0.01) > 0
         began = time.monotonic()
         tasks = heavy.tasks("GET").json()

@@ -34,12 +34,12 @@ def variables(database_url: str, jwks_url: str) -> dict[str, str]:
 
 
 def production_options(**changes: str) -> list[str]:
-    """Give the options of the README's production command, on a port of this machine alone.
+    """Return the options of the documented production command, on a port of this machine alone.
 
     `changes` are other values for some of them.
     """
-    readme = (ROOT / "README.md").read_text()
-    command = readme.partition("uv run --no-dev uvicorn main:app ")[2].partition("```")[0]
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    command = guide.partition("uv run --no-dev uvicorn main:app ")[2].partition("```")[0]
     words = command.replace("\\\n", " ").split()
     for name, value in {"host": "127.0.0.1", "port": "0", **changes}.items():
         words[words.index(f"--{name.replace('_', '-')}") + 1] = value
