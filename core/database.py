@@ -63,21 +63,26 @@ def compile_statement(statement: sa.ClauseElement, *, is_repeatable: bool = Fals
 def repeat_once[S: AsyncSession, **P, T](
     function: Callable[Concatenate[S, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Repeat a function that only reads, when its connection breaks while it waits for the result.
-
-    After a time-out it is not: that would double the load of a database that is slow.
-    """
+    """Repeat a function that only reads, when its connection breaks while it waits."""
 
     @functools.wraps(function)
     async def repeated(session: S, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await function(session, *args, **kwargs)
         except DBAPIError as error:
-            if not error.connection_invalidated or isinstance(error.orig, DeadlineError):
+            if not _is_broken(error):
                 raise
             return await function(session, *args, **kwargs)
 
     return repeated  # type: ignore[return-value] # `session` is named here, and no more
+
+
+def _is_broken(error: DBAPIError) -> bool:
+    """Tell whether the connection broke, other than by a time-out.
+
+    To repeat a statement after that would double the load of a database that is slow.
+    """
+    return error.connection_invalidated and not isinstance(error.orig, DeadlineError)
 
 
 class Session(AsyncSession):
@@ -100,19 +105,15 @@ class Session(AsyncSession):
         trips and several times the processor time (docs/decisions/0006). Raises SQLAlchemy's
         errors, as `exec` does. A repeatable statement whose connection breaks is sent once more.
         """
-        if statement.is_repeatable:
-            return await self._fetch_repeatable(statement.text, params)
-        return await self._fetch(statement.text, params)
-
-    @repeat_once
-    async def _fetch_repeatable(
-        self, text: str, params: Mapping[str, object]
-    ) -> tuple[Any, ...] | None:
-        return await self._fetch(text, params)
-
-    async def _fetch(self, text: str, params: Mapping[str, object]) -> tuple[Any, ...] | None:
         dialect: Any = self._engine.dialect
-        return await dialect.spawn(_fetch_one, self._engine, text, params)  # type: ignore[no-any-return] # the function's
+        row: tuple[Any, ...] | None
+        try:
+            row = await dialect.spawn(_fetch_one, self._engine, statement.text, params)
+        except DBAPIError as error:
+            if not (statement.is_repeatable and _is_broken(error)):
+                raise
+            row = await dialect.spawn(_fetch_one, self._engine, statement.text, params)
+        return row
 
     @override
     async def __aexit__(

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import await_only
 
-from core.telemetry import statement_span
+from core.telemetry import statement_span, statement_tracer
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
@@ -296,6 +296,7 @@ class AsyncioDialect(PGDialect_psycopg2):
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
         super().__init__(**kwargs)  # type: ignore[no-untyped-call] # SQLAlchemy's
+        self._tracer = statement_tracer()
         self._idle_workers: list[_Worker] = []
 
     async def spawn(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - the function's
@@ -346,12 +347,15 @@ class AsyncioDialect(PGDialect_psycopg2):
     @override
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Send a statement. The errors are psycopg2's, without the lines that quote the row."""
-        with statement_span(statement):
-            try:
+        try:
+            if self._tracer is None:
                 cursor.execute(statement, parameters)
-            except psycopg2.Error as error:
-                error.args = (str(error).partition("\n")[0],)
-                raise
+            else:
+                with statement_span(self._tracer, statement):
+                    cursor.execute(statement, parameters)
+        except psycopg2.Error as error:
+            error.args = (str(error).partition("\n")[0],)
+            raise
 
 
 def install_wait_callback() -> None:

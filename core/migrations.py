@@ -5,7 +5,7 @@ import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -16,7 +16,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from anyio import to_thread
 from psycopg2.errors import UndefinedTable
 from psycopg2.extensions import parse_dsn
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -44,12 +43,31 @@ async def upgrade_at_start(url: str) -> None:
     """Run `upgrade` in a thread. Raises StartupError, also when a signal is to end the process.
 
     uvicorn looks at signals only once the start-up is over, and a migration may wait for as long
-    as another process holds its lock.
+    as another process holds its lock. The end of the process does not wait for a daemon thread.
     """
-    work = asyncio.ensure_future(to_thread.run_sync(upgrade, url, abandon_on_cancel=True))
-    with _on_stop_signal(work.cancel):
+    loop = asyncio.get_running_loop()
+    upgraded: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if error is not None and not upgraded.done():
+            upgraded.set_exception(error)
+        elif not upgraded.done():
+            upgraded.set_result(None)
+
+    def work() -> None:
         try:
-            await work
+            upgrade(url)
+        except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
+            outcome: Exception | None = error
+        else:
+            outcome = None
+        with suppress(RuntimeError):  # the loop is closed: the process is about to end
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=work, name="migrations", daemon=True).start()
+    with _on_stop_signal(upgraded.cancel):
+        try:
+            await upgraded
         except asyncio.CancelledError:
             raise StartupError("stopped before the database was migrated") from None
 

@@ -1,28 +1,27 @@
 """OpenTelemetry: a span for each statement, where an exporter is configured."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final
+from contextlib import contextmanager
 
 import psycopg2
 from opentelemetry import trace
 
-_NO_SPAN: Final = nullcontext()
+
+def statement_tracer() -> trace.Tracer | None:
+    """Return a tracer, or None when tracing is off, because spans cost time."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return None
+    return trace.get_tracer(__name__)
 
 
-def statement_span(statement: str) -> AbstractContextManager[None]:
-    """Return a span of a statement, or nothing where tracing is off, because spans cost time.
+@contextmanager
+def statement_span(tracer: trace.Tracer, statement: str) -> Iterator[None]:
+    """Record a span of a statement.
 
     The statement's text has names in the place of its parameters, which are left out. So is the
     message of an error, which could quote a row: its class is enough.
     """
-    provider = trace.get_tracer_provider()
-    return _NO_SPAN if isinstance(provider, trace.ProxyTracerProvider) else _span(statement)
-
-
-@contextmanager
-def _span(statement: str) -> Iterator[None]:
-    with trace.get_tracer(__name__).start_as_current_span(
+    with tracer.start_as_current_span(
         statement.split(maxsplit=1)[0],
         kind=trace.SpanKind.CLIENT,
         attributes={"db.system.name": "postgresql", "db.query.text": statement},

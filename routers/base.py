@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Annotated, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from fastapi import APIRouter, Header, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 
 from utils.etags import is_known
 
@@ -46,14 +48,51 @@ Router: Final = partial(
     generate_unique_id_function=lambda route: route.name,
 )
 
-IfMatch = Annotated[
-    list[str] | None,
-    Header(description="Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)"),
-]
-IfNoneMatch = Annotated[
-    list[str] | None,
-    Header(description="Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"),
-]
+
+def header_parameter(name: str, description: str, **schema: object) -> dict[str, Any]:
+    """Document, for OpenAPI, a header that a route reads from the request itself.
+
+    That is a documented way of FastAPI's, and several times as fast as its `Header()`
+    (docs/decisions/0008).
+    """
+    parameter = {"name": name, "in": "header", "description": description}
+    return {"parameters": [{**parameter, "schema": {"type": "string", **schema}}]}
+
+
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Document, for OpenAPI, the query parameters that a route reads by `read_query`."""
+    schema = model.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": prop.get("description", ""),
+            "schema": prop,
+        }
+        for name, prop in schema["properties"].items()
+    ]
+
+
+def read_query[M: BaseModel](request: Request, model: type[M]) -> M:
+    """Return the query parameters of a request. Raises RequestValidationError.
+
+    FastAPI's `Query()` looks for each field of a model by itself (docs/decisions/0008).
+    """
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+        ) from None
+
+
+IF_MATCH: Final = header_parameter(
+    "If-Match", "Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)"
+)
+IF_NONE_MATCH: Final = header_parameter(
+    "If-None-Match", "Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"
+)
 
 
 def documented(
@@ -72,13 +111,13 @@ def tagged_response(
     body: str,
     tag: str,
     *,
-    if_none_match: list[str] | None = None,
+    request: Request | None = None,
     status_code: int = status.HTTP_200_OK,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a response whose body is JSON already; 304 where the caller has that version."""
+    """Return a response whose body is JSON already; 304 where the request has that version."""
     headers = {"ETag": f'"{tag}"', **(headers or {})}
-    if if_none_match is not None and is_known(if_none_match, tag):
+    if request is not None and is_known(request.headers.getlist("if-none-match"), tag):
         return Response(None, status.HTTP_304_NOT_MODIFIED, headers)
     return Response(body, status_code, headers, media_type="application/json")
 

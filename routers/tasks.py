@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import Body, Header, Path, Query, Request, Response, status
+from fastapi import Body, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, Field
 
@@ -21,11 +21,14 @@ from dependencies.auth import OwnerDep
 from dependencies.database import SessionDep
 from models import task, user
 from routers.base import (
-    IfMatch,
-    IfNoneMatch,
+    IF_MATCH,
+    IF_NONE_MATCH,
     Router,
     documented,
+    header_parameter,
     not_modified,
+    query_parameters,
+    read_query,
     tagged_response,
 )
 from schemas.task import (
@@ -64,9 +67,15 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _require_visible_ascii(key: str) -> str:
-    if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError(f"This must be 1 to {MAX_KEY_LENGTH} visible ASCII characters")
+def _idempotency_key(request: Request) -> str | None:
+    """Return the request's `Idempotency-Key`, if it has one. Raises BadRequestError."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (
+        1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and " " not in key
+    ):
+        raise BadRequestError(
+            "idempotency-key", f"This must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
+        )
     return key
 
 
@@ -76,20 +85,12 @@ TaskId = Annotated[
     BeforeValidator(_decimal),
     Path(description="The `id` of a task", examples=[1]),
 ]
-IdempotencyKey = Annotated[
-    str | None,
-    BeforeValidator(_require_visible_ascii),
-    Header(
-        min_length=1,
-        max_length=MAX_KEY_LENGTH,
-        description="Repeated with the same key and body, the request creates no second task",
-    ),
-]
 
 
 @router.get(
     "",
     response_model=list[TaskPublic],
+    openapi_extra={"parameters": [*query_parameters(TaskListParams), *IF_NONE_MATCH["parameters"]]},
     responses={
         **documented(200, "ETag", "Link"),
         **not_modified("ETag", "Link"),
@@ -109,14 +110,13 @@ async def list_tasks(
     request: Request,
     owner: OwnerDep,
     session: SessionDep,
-    params: Annotated[TaskListParams, Query()],
-    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return the tasks, oldest first unless the parameters say otherwise.
 
     Without `limit` it is all of them: a list that is too long for one page of the database is
     streamed, without an `ETag`. With `limit`, `Link: <…>; rel="next"` leads to the next page.
     """
+    params = read_query(request, TaskListParams)
     cursors: CursorCodec = request.app.state.cursors
     filters = params.filters()
     sort, is_descending = params.sorting()
@@ -134,7 +134,7 @@ async def list_tasks(
             headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
         # The next page is part of the version: a page may stay as it is while tasks follow it.
         tag = content_tag(page.json + headers.get("Link", ""))
-        return tagged_response(page.json, tag, if_none_match=if_none_match, headers=headers)
+        return tagged_response(page.json, tag, request=request, headers=headers)
     return StreamingResponse(
         task.stream_tasks(page, lambda after: page_of(after=after)), media_type="application/json"
     )
@@ -144,6 +144,13 @@ async def list_tasks(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=TaskPublic,
+    openapi_extra=header_parameter(
+        "Idempotency-Key",
+        "Repeated with the same key and body, the request creates no second task",
+        minLength=1,
+        maxLength=MAX_KEY_LENGTH,
+        pattern="^[!-~]+$",
+    ),
     responses={
         **documented(201, "ETag", "Location"),
         **problems(400, 401, 403, 404, 409, 413, 503, _404=_NO_ACCOUNT, _409=_OTHER_BODY),
@@ -154,15 +161,14 @@ async def create_task(
     new: TaskCreate,
     owner: OwnerDep,
     session: SessionDep,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a task."""
-    values = new.model_dump()
+    values, key = new.model_dump(), _idempotency_key(request)
     try:
         row = get_or_404(
             await task.create_task(session, owner, values)
-            if idempotency_key is None
-            else await task.create_task_once(session, owner, values, idempotency_key),
+            if key is None
+            else await task.create_task_once(session, owner, values, key),
             _NO_ACCOUNT,
         )
     except task.IdempotencyConflictError:
@@ -203,6 +209,7 @@ async def delete_tasks(
 @router.get(
     "/{task_id}",
     response_model=TaskPublic,
+    openapi_extra=IF_NONE_MATCH,
     responses={
         **documented(200, "ETag"),
         **not_modified("ETag"),
@@ -210,56 +217,57 @@ async def delete_tasks(
     },
 )
 async def read_task(
-    task_id: TaskId, owner: OwnerDep, session: SessionDep, if_none_match: IfNoneMatch = None
+    request: Request, task_id: TaskId, owner: OwnerDep, session: SessionDep
 ) -> Response:
     """Return one task."""
     row = get_or_404(await task.get_task(session, owner, task_id))
-    return tagged_response(row.json, row.version, if_none_match=if_none_match)
+    return tagged_response(row.json, row.version, request=request)
 
 
-@router.put("/{task_id}", response_model=TaskPublic, responses=_CHANGED)
+@router.put("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
 async def replace_task(
+    request: Request,
     task_id: TaskId,
     new: TaskReplace,
     owner: OwnerDep,
     session: SessionDep,
-    if_match: IfMatch = None,
 ) -> Response:
     """Set a task; the title is required, and what else the body leaves out keeps its value."""
-    versions = _versions(if_match)
+    versions = _versions(request)
     return await _changed(task.update_task(session, owner, task_id, new.model_dump(), versions))
 
 
-@router.patch("/{task_id}", response_model=TaskPublic, responses=_CHANGED)
+@router.patch("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
 async def update_task(
+    request: Request,
     task_id: TaskId,
     changes: TaskUpdate,
     owner: OwnerDep,
     session: SessionDep,
-    if_match: IfMatch = None,
 ) -> Response:
     """Change the fields that the body has."""
-    versions = _versions(if_match)
+    versions = _versions(request)
     return await _changed(task.update_task(session, owner, task_id, changes.model_dump(), versions))
 
 
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskPublic,
+    openapi_extra=IF_MATCH,
     responses={
         **documented(200, "ETag"),
         **problems(400, 401, 403, 404, 412, 413, 503, **_NOT_BOOLEAN),
     },
 )
 async def complete_task(
+    request: Request,
     task_id: TaskId,
     owner: OwnerDep,
     session: SessionDep,
     completion: Annotated[TaskCompletion, Body()] = TaskCompletion(),  # noqa: B008 - immutable
-    if_match: IfMatch = None,
 ) -> Response:
     """Set whether a task is completed; without a body, or with an empty one, toggle it."""
-    versions, changes = _versions(if_match), completion.model_dump()
+    versions, changes = _versions(request), completion.model_dump()
     return await _changed(
         task.update_task(session, owner, task_id, changes, versions)
         if changes
@@ -270,13 +278,14 @@ async def complete_task(
 @router.delete(
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
+    openapi_extra=IF_MATCH,
     responses=problems(401, 403, 404, 412, 503),
 )
 async def delete_task(
-    task_id: TaskId, owner: OwnerDep, session: SessionDep, if_match: IfMatch = None
+    request: Request, task_id: TaskId, owner: OwnerDep, session: SessionDep
 ) -> None:
     """Delete a task."""
-    await _changed(task.delete_task(session, owner, task_id, _versions(if_match)))
+    await _changed(task.delete_task(session, owner, task_id, _versions(request)))
 
 
 async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
@@ -296,8 +305,10 @@ async def _require_account(session: SessionDep, owner: int) -> None:
         raise NotFoundError(_NO_ACCOUNT)
 
 
-def _versions(if_match: list[str] | None) -> list[str] | None:
-    return None if if_match is None else strong_tags(if_match)
+def _versions(request: Request) -> list[str] | None:
+    """Return the versions that `If-Match` accepts; None where it is missing or accepts all."""
+    if_match = request.headers.getlist("if-match")
+    return strong_tags(if_match) if if_match else None
 
 
 def _path(request: Request) -> str:

@@ -172,8 +172,6 @@ class TaskListParams(_TaskFilters):
         default=None, max_length=2000, description="From the `Link` header of the page before"
     )
 
-    def sorting(self) -> tuple[Literal["id", "created_at", "updated_at", "title"], bool]:
-        """Return the column to sort by, and whether it descends; by `id` where nothing is said."""
-        if self.sort is None and self.order is None:
-            return "id", False
+    def sorting(self) -> tuple[Literal["created_at", "updated_at", "title"], bool]:
+        """Return the column to sort by, and whether it descends."""
         return _COLUMNS[self.sort or "created_at"], self.order == "desc"

@@ -42,19 +42,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def check_role(url: str) -> None:
-    """Raise UsageError where the tests could not create their databases."""
+    """Raise UsageError where the tests could not create the databases and roles that they need."""
     try:
         ((role, may_create),) = execute(
             url,
-            "SELECT rolname, rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user",
+            "SELECT rolname, rolsuper OR (rolcreatedb AND rolcreaterole)"
+            " FROM pg_roles WHERE rolname = current_user",
         )
     except psycopg2.Error as error:
         cause = " ".join(str(error).split())
         raise pytest.UsageError(f"TEST_DATABASE_URL cannot be used: {cause}") from None
     if not may_create:
         raise pytest.UsageError(
-            "TEST_DATABASE_URL: the tests create databases of their own, which this role may not:"
-            f' ALTER ROLE "{role}" CREATEDB'
+            "TEST_DATABASE_URL: the tests create databases and roles, which this role may not:"
+            f' ALTER ROLE "{role}" CREATEDB CREATEROLE'
         )
 
 

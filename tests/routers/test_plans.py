@@ -63,19 +63,14 @@ def owner(
         yield owner
 
 
-@pytest.mark.parametrize(
-    ("sort", "order"),
-    [
-        ("", "asc"),
-        *((sort, order) for sort in ("created_at", "updated_at", "title") for order in ORDERS),
-    ],
-)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sort", ["created_at", "updated_at", "title"])
 def test_the_last_page_costs_what_the_first_one_does(
     database: str, proxy: PostgresProxy, owner: Person, sort: str, order: str
 ) -> None:
     """Follow the links, and explain the first and the last statement that the service sent."""
     proxy.statements.clear()
-    params = {"limit": LIMIT, "sort": sort, "order": order if sort else ""}
+    params = {"limit": LIMIT, "sort": sort, "order": order}
     response = owner.call("GET", "/api/me/tasks", params=params)
     while "next" in response.links:
         response = owner.call("GET", response.links["next"]["url"])
@@ -86,23 +81,23 @@ def test_the_last_page_costs_what_the_first_one_does(
     for name, (milliseconds, buffers, plan) in (("first", first), ("last", last)):
         scans = [line.strip() for line in plan if re.search("Index (Only )?Scan|Index Cond", line)]
         sys.stdout.write(
-            f"\n{sort or 'id'} {order}, {name} page: {milliseconds:.2f} ms, {buffers} buffers\n"
+            f"\n{sort} {order}, {name} page: {milliseconds:.2f} ms, {buffers} buffers\n"
         )
         sys.stdout.write("\n".join(scans[:2]) + "\n")
-        assert f"tasks_user_id_{sort}_id".replace("__", "_") in scans[0]
+        assert f"tasks_user_id_{sort}_id" in scans[0]
     assert last[1] < 1.5 * first[1]
-    assert last[0] < 1.5 * first[0] + 0.5
+    assert last[0] < 1.5 * first[0]
 
 
 def explain(database: str, statement: str) -> tuple[float, int, list[str]]:
-    """Return the median time of a statement in milliseconds, its buffers, and its plan."""
+    """Return the shortest time of a statement in milliseconds, its buffers, and its plan."""
     times = []
-    for _ in range(9):
+    for _ in range(25):
         rows = execute(database, f"EXPLAIN (ANALYZE, BUFFERS) {statement.replace('%', '%%')}")
         plan = [line for (line,) in rows]
         times.append(float(re.findall(r"Execution Time: ([0-9.]+)", plan[-1])[0]))
     buffers = next(line for line in plan if "Buffers:" in line)
-    return median(times), sum(map(int, re.findall(r"(?:hit|read)=([0-9]+)", buffers))), plan
+    return min(times), sum(map(int, re.findall(r"(?:hit|read)=([0-9]+)", buffers))), plan
 
 
 def test_the_cost_of_a_create_with_and_without_the_indexes(database: str, owner: Person) -> None:

@@ -1,0 +1,125 @@
+"""Tests that no input costs more than linear time: the worst 64 KiB for every field."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+
+import httpx
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from schemas.task import (
+    TaskCreate,
+    TaskDeleteParams,
+    TaskListParams,
+    TaskReplace,
+    TaskUpdate,
+)
+from schemas.user import Credentials, UserCreate
+from tests.support.problems import assert_problem
+from tests.support.service import Person
+from tests.support.tokens import SigningKey
+
+SIZE = 64 * 1024
+MAX_SECONDS = 0.05
+"""The first of these texts keeps Python's NFC busy for two seconds."""
+
+TEXTS: dict[str, Callable[[int], str]] = {
+    "two kinds of combining marks": lambda size: (
+        "a" + "\u0301" * (size // 4) + "\u0323" * (size // 4)
+    ),
+    "Hangul": lambda size: "\u1100\u1161\u11a8" * (size // 9),
+    "ligatures that grow": lambda size: "\ufdfa" * (size // 3),
+    "blanks": lambda size: " " * size,
+    "blanks with a letter": lambda size: " " * (size // 2) + "a" + " " * (size // 2),
+    "letters": lambda size: "a" * size,
+    "letters that grow in lower case": lambda size: "\u0130" * (size // 2),
+    "at signs": lambda size: "@" * size,
+    "dots": lambda size: "a." * (size // 2),
+    "an address with a long name": lambda size: f"{'a' * size}@example.com",
+    "an address with a long domain": lambda size: f"a@{'b.' * (size // 2)}com",
+    "an address with a domain of marks": lambda size: (
+        f"a@b{'\u0301' * (size // 4)}{'\u0323' * (size // 4)}.com"
+    ),
+    "quotes": lambda size: '"' * size,
+    "backslashes": lambda size: "\\" * size,
+    "digits": lambda size: "9" * size,
+}
+FIELDS = [
+    (model, name)
+    for model in (
+        TaskCreate,
+        TaskReplace,
+        TaskUpdate,
+        TaskListParams,
+        TaskDeleteParams,
+        Credentials,
+        UserCreate,
+    )
+    for name in model.model_fields
+]
+JSON = {"Content-Type": "application/json"}
+GOOD = {
+    "title": "a task",
+    "status": "all",
+    "email": "a@example.com",
+    "password": "a password of some length",
+}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the least processor time of three runs; the service runs in this process too."""
+    least = math.inf
+    for _ in range(3):
+        begun = time.process_time()
+        work()
+        least = min(least, time.process_time() - begun)
+    return least
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), FIELDS, ids=[f"{model.__name__}.{name}" for model, name in FIELDS]
+)
+def test_a_field_takes_no_more_than_linear_time(model: type[BaseModel], name: str) -> None:
+    def validate(text: str) -> None:
+        try:
+            model.model_validate({**GOOD, name: text})
+        except ValidationError as error:
+            error.errors(include_input=False)
+
+    for kind, make in TEXTS.items():
+        text = make(SIZE)
+        assert len(text.encode()) > SIZE * 0.9
+        assert seconds(partial(validate, text)) < MAX_SECONDS, kind
+
+
+@pytest.mark.parametrize("claim", ["sub", "email", "iss", "aud", "exp", "x"])
+def test_a_claim_takes_no_more_than_linear_time(
+    client: httpx.Client, key: SigningKey, claim: str
+) -> None:
+    """A token has 16 KiB at most."""
+    for kind, make in TEXTS.items():
+        claims = {claim: make(4_000 if make(9).isascii() else 2_000)}
+        headers = {"Authorization": f"Bearer {key.token(**claims)}"}
+        assert len(headers["Authorization"]) < 16 * 1024
+        taken = seconds(partial(client.get, "/api/auth/me", headers=headers))
+        assert taken < 2 * MAX_SECONDS, kind
+
+
+@pytest.mark.parametrize("header", ["If-None-Match", "If-Match", "Idempotency-Key", "X-Request-ID"])
+def test_a_header_takes_no_more_than_linear_time(alice: Person, header: str) -> None:
+    for text in ('"' * 32_000, "W/" * 16_000, 'W/"a",' * 5_000, "a" * 32_000, "," * 32_000):
+        taken = seconds(partial(alice.tasks, "GET", headers={header: text}))
+        assert taken < 2 * MAX_SECONDS, text[:9]
+
+
+def test_a_body_of_combining_marks_is_refused_at_once(client: httpx.Client) -> None:
+    """The event loop was busy for two seconds with each, before any length was checked."""
+    password = "a" + "\u0301" * 15_900 + "\u0323" * 15_900
+
+    def sign_up() -> None:
+        body = f'{{"email": "a@example.com", "password": "{password}"}}'.encode()
+        assert_problem(client.post("/api/auth/signup", content=body, headers=JSON), 400, "password")
+
+    assert seconds(sign_up) < 2 * MAX_SECONDS
