@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +19,16 @@ PROXY = "127.0.0.1"
 class Replica:
     """One process of the service, on a port that it keeps."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], options: Sequence[str] = ()
+    ) -> None:
         folder.mkdir()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
-        self._environment = environment
+        self.environment = environment
+        self.options = options
+        """Options of uvicorn that replace or follow those of production."""
         self._log = folder / "log"
         self._process: subprocess.Popen[str] | None = None
 
@@ -32,16 +36,16 @@ class Replica:
         """Start it, and do not wait."""
         options = production_options(port=str(self.port), forwarded_allow_ips=PROXY)
         with self._log.open("a") as log:
-            self._process = start(self._folder, self._environment, *options, log=log)
+            self._process = start(self._folder, self.environment, *options, *self.options, log=log)
 
-    def await_ready(self) -> None:
+    def await_ready(self, path: str = "/health/ready") -> None:
         """Wait until it says that it can serve."""
         assert self._process
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         with httpx.Client(base_url=self.url) as client:
             while True:
                 try:
-                    if client.get("/health/ready").status_code == 200:
+                    if client.get(path).status_code == 200:
                         return
                 except httpx.TransportError:
                     pass
@@ -54,6 +58,11 @@ class Replica:
         assert self._process
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=30)
+
+    def await_end(self) -> int:
+        """Wait until it ends by itself, and return its exit status."""
+        assert self._process
+        return self._process.wait(timeout=60)
 
     def kill(self) -> None:
         """End it at once."""
