@@ -15,6 +15,8 @@ MAX_QUEUED: Final = 10_000
 """How many lines wait for standard error at most; those beyond are dropped and counted."""
 WRITE_SECONDS: Final = 0.05
 """How often queued lines are written."""
+WRITE_LINES: Final = 100
+"""How many lines are written together at most."""
 CLOSE_SECONDS: Final = 2
 """How long the end of the process waits for lines to be written."""
 
@@ -84,22 +86,32 @@ def flush_logs() -> None:
 class _StderrHandler(logging.Handler):
     """Writes to standard error as soon as it takes something, and gives up at `deadline`.
 
-    A blocked `write` could not be given up: the process would not end.
+    A blocked `write` could not be given up: the process would not end. Lines are written together
+    by `flush`: each system call hands the interpreter's lock over, and costs requests their time.
     """
 
     deadline = float("inf")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+        self._poller = select.poll()
+        self._poller.register(2, select.POLLOUT)
+
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"{self.format(record)}\n".encode(errors="backslashreplace")
-        poller = select.poll()
-        poller.register(2, select.POLLOUT)
-        for start in range(0, len(line), select.PIPE_BUF):
-            while not poller.poll(100):
+        self._lines.append(self.format(record))
+
+    @override
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        text = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
+        for start in range(0, len(text), select.PIPE_BUF):
+            while not self._poller.poll(100):
                 if time.monotonic() > self.deadline:
                     return
             try:
-                os.write(2, line[start : start + select.PIPE_BUF])
+                os.write(2, text[start : start + select.PIPE_BUF])
             except OSError:
                 # Nobody reads it any more, and there is no other place to say so.
                 return
@@ -113,14 +125,22 @@ class _Listener(QueueListener):
     ) -> None:
         super().__init__(lines, handler)
         self._lines = lines
+        self._handler = handler
+        self._count = 0
 
     @override
     def dequeue(self, block: bool) -> logging.LogRecord:
         while True:
             try:
-                return self._lines.get_nowait()
+                record = self._lines.get_nowait()
             except queue.Empty:
+                self._handler.flush()
                 time.sleep(WRITE_SECONDS)
+            else:
+                self._count += 1
+                if self._count % WRITE_LINES == 0:
+                    self._handler.flush()
+                return record
 
 
 class _QueueHandler(QueueHandler):
@@ -146,6 +166,7 @@ class _QueueHandler(QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
         if self._listener is None:
             self._stderr.handle(record)
+            self._stderr.flush()
         elif self._lines.qsize() >= MAX_QUEUED:
             self._dropped += 1
         else:
@@ -160,3 +181,4 @@ class _QueueHandler(QueueHandler):
             self._stderr.deadline = time.monotonic() + CLOSE_SECONDS
             listener, self._listener = self._listener, None
             listener.stop()
+            self._stderr.flush()

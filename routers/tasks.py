@@ -179,33 +179,6 @@ async def create_task(
     )
 
 
-@router.patch(
-    "", responses=problems(400, 401, 403, 404, 413, 503, **_NOT_BOOLEAN, _404=_NO_ACCOUNT)
-)
-async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
-    """Complete all tasks, or the reverse; the count is of those that have changed."""
-    updated = await task.complete_tasks(session, owner, completed=new.completed)
-    if not updated:
-        await _require_account(session, owner)
-    return TasksUpdated(updated=updated)
-
-
-@router.delete(
-    "",
-    responses=problems(
-        400, 401, 403, 404, 503, field="status", message="This is required", _404=_NO_ACCOUNT
-    ),
-)
-async def delete_tasks(
-    owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
-) -> TasksDeleted:
-    """Delete all tasks of a status."""
-    deleted = await task.delete_tasks(session, owner, which.filters())
-    if not deleted:
-        await _require_account(session, owner)
-    return TasksDeleted(deleted=deleted)
-
-
 @router.get(
     "/{task_id}",
     response_model=TaskPublic,
@@ -222,19 +195,6 @@ async def read_task(
     """Return one task."""
     row = get_or_404(await task.get_task(session, owner, task_id))
     return tagged_response(row.json, row.version, request=request)
-
-
-@router.put("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
-async def replace_task(
-    request: Request,
-    task_id: TaskId,
-    new: TaskReplace,
-    owner: OwnerDep,
-    session: SessionDep,
-) -> Response:
-    """Set a task; the title is required, and what else the body leaves out keeps its value."""
-    versions = _versions(request)
-    return await _changed(task.update_task(session, owner, task_id, new.model_dump(), versions))
 
 
 @router.patch("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
@@ -275,6 +235,19 @@ async def complete_task(
     )
 
 
+@router.put("/{task_id}", response_model=TaskPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
+async def replace_task(
+    request: Request,
+    task_id: TaskId,
+    new: TaskReplace,
+    owner: OwnerDep,
+    session: SessionDep,
+) -> Response:
+    """Set a task; the title is required, and what else the body leaves out keeps its value."""
+    versions = _versions(request)
+    return await _changed(task.update_task(session, owner, task_id, new.model_dump(), versions))
+
+
 @router.delete(
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
@@ -286,6 +259,33 @@ async def delete_task(
 ) -> None:
     """Delete a task."""
     await _changed(task.delete_task(session, owner, task_id, _versions(request)))
+
+
+@router.patch(
+    "", responses=problems(400, 401, 403, 404, 413, 503, **_NOT_BOOLEAN, _404=_NO_ACCOUNT)
+)
+async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
+    """Complete all tasks, or the reverse; the count is of those that have changed."""
+    updated = await task.complete_tasks(session, owner, completed=new.completed)
+    if not updated:
+        await _require_account(session, owner)
+    return TasksUpdated(updated=updated)
+
+
+@router.delete(
+    "",
+    responses=problems(
+        400, 401, 403, 404, 503, field="status", message="This is required", _404=_NO_ACCOUNT
+    ),
+)
+async def delete_tasks(
+    owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
+) -> TasksDeleted:
+    """Delete all tasks of a status."""
+    deleted = await task.delete_tasks(session, owner, which.filters())
+    if not deleted:
+        await _require_account(session, owner)
+    return TasksDeleted(deleted=deleted)
 
 
 async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
