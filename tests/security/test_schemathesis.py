@@ -16,6 +16,7 @@ import pytest
 
 from core.migrations import upgrade
 from tests.conftest import MakeDatabase
+from tests.support.fuzzing import IS_RANDOM, SEED
 from tests.support.keyserver import KeyServer
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
@@ -30,7 +31,7 @@ SECONDS = 240
 CONFIGURATION = """
 headers = {{ Authorization = "Bearer {token}" }}
 continue-on-failure = true
-seed = 5
+seed = {seed}
 
 [parameters]
 "path.user_id" = "{user_id}"
@@ -92,7 +93,9 @@ def test_schemathesis_finds_no_failure(
 ) -> None:
     alice = Person(service, key)
     leaving = Person(service, key)
-    configuration = CONFIGURATION.format(token=alice.token, leaving=leaving.token, user_id=alice.id)
+    configuration = CONFIGURATION.format(
+        seed=SEED, token=alice.token, leaving=leaving.token, user_id=alice.id
+    )
     (tmp_path / "schemathesis.toml").write_text(configuration)
     report = tmp_path / "report.json"
     done = subprocess.run(
@@ -125,7 +128,8 @@ def test_schemathesis_finds_no_failure(
         for operation, phases in found["valid_rates"].items()
     }
     assert set(accepted) == operations
-    assert all(accepted.values()), accepted
+    # Other seeds may not guess the id of a task.
+    assert IS_RANDOM or all(accepted.values()), accepted
     assert service.get("/health/ready").status_code == 200
     assert alice.tasks("GET").status_code == 200
     record_property("test cases", found["test_cases"]["generated"])
