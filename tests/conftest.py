@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from core.migrations import upgrade
 from sandbox.postgres import running_postgres
 from tests.support.database import execute
+from tests.support.fuzzing import load_profile
 from tests.support.keyserver import KeyServer, running_key_server
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
@@ -25,6 +26,7 @@ MakeDatabase = Callable[[], str]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL that all workers of this run share, unless CI names its own."""
+    load_profile()
     if hasattr(config, "workerinput"):
         return
     if "TEST_DATABASE_URL" in os.environ:

@@ -51,7 +51,7 @@ def probing(server: Server) -> Iterator[list[float]]:
         thread.join()
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers_again(
     tmp_path: Path, own_postgres: OwnPostgres, key_server: KeyServer, key: SigningKey
 ) -> None:

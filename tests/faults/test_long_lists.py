@@ -20,7 +20,7 @@ from tests.support.service import Person
 from tests.support.tokens import SigningKey
 from tests.support.wire import request
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.serial
 
 POOL_SIZE = 10
 READERS = 12

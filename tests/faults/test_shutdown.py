@@ -47,7 +47,7 @@ def write_until_told_to_close(
     raise AssertionError("it never ended")
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_requests_in_flight_finish_and_the_process_ends(
     tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
@@ -88,7 +88,7 @@ def test_requests_in_flight_finish_and_the_process_ends(
     assert sorted(title for (title,) in rows) == sorted(statuses)
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_whoever_keeps_it_from_ending_is_cut_off_after_the_grace_time(
     tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:

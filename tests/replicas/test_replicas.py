@@ -28,7 +28,7 @@ from tests.support.replicas import Replica, replicas
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.serial
 
 ATTEMPTS = 6
 """How many sign-ups and log-ins a client address has in a minute."""

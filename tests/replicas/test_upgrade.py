@@ -19,7 +19,7 @@ from tests.support.process import ROOT, variables
 from tests.support.replicas import Replica, replicas
 from tests.support.tokens import SigningKey
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.serial
 
 RELEASE_BEFORE = "6a50950"
 REVISION_BEFORE, REVISION = "0001", "0002"

@@ -21,7 +21,7 @@ from tests.support.rows import insert_tasks
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.serial
 
 TASKS = 100_000
 LIMIT = 500

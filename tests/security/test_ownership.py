@@ -460,8 +460,6 @@ def test_no_sequence_of_requests_reaches_the_tasks_of_another_user(
             suppress_health_check=list(HealthCheck),
             # To shrink a failure takes minutes of requests; its steps are few as it is.
             phases=[Phase.generate],
-            derandomize=True,
-            database=None,
         ),
     )
     record_property("requests", counted[0])

@@ -329,7 +329,7 @@ UNREAD = {
 }
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.parametrize(("start", "more"), UNREAD.values(), ids=UNREAD)
 def test_floods_whose_responses_are_not_read_cost_little_memory_and_delay_others_little(
     production: httpx.Client, process: psutil.Process, start: bytes, more: bytes
