@@ -31,8 +31,10 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"for {protocol.unread_seconds} to {2 * protocol.unread_seconds} seconds is disconnected",
         f"body has {middleware.BODY_SECONDS} seconds and {middleware.MAX_BODY_SIZE // 1024} KiB",
         f"for {protocol.linger_seconds} seconds more",
-        f"(after {Config('main:app').timeout_keep_alive} seconds, and"
-        f" {protocol.linger_seconds} seconds after SIGTERM)",
+        (
+            f"(after {Config('main:app').timeout_keep_alive} seconds, and"
+            f" {protocol.linger_seconds} seconds after SIGTERM)"
+        ),
         f"up to {driver.CONNECT_SECONDS} seconds to connect",
         f"waits up to {database.WAIT_SECONDS} seconds for a connection of the pool",
         f"a statement has {driver.STATEMENT_SECONDS} seconds",
