@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Concatenate, Final, NamedTuple, override
 
@@ -15,6 +16,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.driver import TIMEOUTS, Connector, DeadlineError, Timeouts, install_wait_callback
 
 WAIT_SECONDS: Final = 3
+
+
+def now() -> datetime:
+    """Return the time, in UTC: the default of rows that a session adds."""
+    return datetime.now(UTC)
 
 
 def make_engine(

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
-from core.database import Compiled, Session, compile_statement
+from core.database import Compiled, Session, compile_statement, now
 
 PAGE_ROWS: Final = 1000
 """The most tasks that one statement reads."""
@@ -58,26 +58,29 @@ class Task(SQLModel, table=True):
         ),
     )
 
-    id: int = Field(sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True))
+    id: int = Field(
+        default=None, sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True)
+    )
     user_id: int = Field(
         sa_column=sa.Column(
             sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False
         )
     )
     title: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
-    description: str | None = Field(sa_column=sa.Column(sa.Text))
-    completed: bool = Field(sa_column=sa.Column(sa.Boolean, nullable=False))
-    created_at: datetime = Field(sa_column=_timestamp())
+    description: str | None = Field(default=None, sa_column=sa.Column(sa.Text))
+    completed: bool = Field(default=False, sa_column=sa.Column(sa.Boolean, nullable=False))
+    created_at: datetime = Field(default_factory=now, sa_column=_timestamp())
     updated_at: datetime = Field(
+        default_factory=now,
         sa_column=sa.Column(
             sa.DateTime(timezone=True),
             nullable=False,
             server_default=sa.func.now(),
             onupdate=sa.func.now(),
-        )
+        ),
     )
-    idempotency_key: str | None = Field(sa_column=sa.Column(sa.Text), exclude=True)
-    idempotency_digest: str | None = Field(sa_column=sa.Column(sa.Text), exclude=True)
+    idempotency_key: str | None = Field(default=None, sa_column=sa.Column(sa.Text), exclude=True)
+    idempotency_digest: str | None = Field(default=None, sa_column=sa.Column(sa.Text), exclude=True)
     """Of the body that the key came with."""
 
 

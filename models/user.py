@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, delete, select, update
 
-from core.database import Session, compile_statement, repeat_once
+from core.database import Session, compile_statement, now, repeat_once
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that the columns hold (bigint)."""
@@ -26,14 +26,17 @@ class User(SQLModel, table=True):
 
     __tablename__ = "users"
 
-    id: int = Field(sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True))
+    id: int = Field(
+        default=None, sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True)
+    )
     email: str = Field(sa_column=sa.Column(sa.Text, nullable=False, unique=True))
     password_hash: str = Field(sa_column=sa.Column(sa.Text, nullable=False), exclude=True)
-    auth_subject: str | None = Field(sa_column=sa.Column(sa.Text, unique=True))
+    auth_subject: str | None = Field(default=None, sa_column=sa.Column(sa.Text, unique=True))
     created_at: datetime = Field(
+        default_factory=now,
         sa_column=sa.Column(
             sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        )
+        ),
     )
 
 
@@ -44,9 +47,10 @@ class DeletedSubject(SQLModel, table=True):
 
     digest: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
     deleted_at: datetime = Field(
+        default_factory=now,
         sa_column=sa.Column(
             sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        )
+        ),
     )
 
 

@@ -85,7 +85,7 @@ def test_behind_a_proxy_that_is_trusted_each_address_has_its_own_limit(
 
 @pytest.mark.parametrize("options", [{"forwarded_allow_ips": "10.0.0.1"}, {"proxy_headers": False}])
 def test_a_forged_address_changes_nothing(
-    database_url: str, key_server: KeyServer, options: dict[str, object]
+    database_url: str, key_server: KeyServer, options: dict[str, Any]
 ) -> None:
     settings = make_settings(database_url, key_server.url, auth_rate_limit="2/minute")
     with running_service(settings, **options) as client:

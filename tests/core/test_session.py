@@ -168,7 +168,8 @@ def test_a_route_gets_sqlmodels_session(database_url: str) -> None:
     @app.get("/")
     async def read(session: SessionDep) -> int:
         assert isinstance(session, AsyncSession)
-        return (await session.exec(select(func.length("four")))).one()
+        length: int = (await session.exec(select(func.length("four")))).one()
+        return length
 
     async def ask() -> int:
         app.state.engine = make_engine(database_url, 1)

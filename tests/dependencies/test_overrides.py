@@ -48,7 +48,7 @@ def operations(dependency: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     for router in (auth.router, tasks.router, health.router):
         for route in router.routes:
             if isinstance(route, APIRoute) and depends_on(route.dependant, dependency):
-                for method in sorted(route.methods):
+                for method in sorted(route.methods or ()):
                     yield method, route.path
 
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -100,7 +101,7 @@ def test_a_claim_takes_no_more_than_linear_time(
 ) -> None:
     """A token has 16 KiB at most."""
     for kind, make in TEXTS.items():
-        claims = {claim: make(4_000 if make(9).isascii() else 2_000)}
+        claims: dict[str, Any] = {claim: make(4_000 if make(9).isascii() else 2_000)}
         headers = {"Authorization": f"Bearer {key.token(**claims)}"}
         assert len(headers["Authorization"]) < 16 * 1024
         taken = seconds(partial(client.get, "/api/auth/me", headers=headers))

@@ -214,20 +214,20 @@ def test_a_service_that_stops_does_not_wait_for_a_fetch_and_says_nothing_of_it(
     @asynccontextmanager
     async def adapt(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient() as client:
-            keys = KeySet(server.url, client, clock)
+            keys = KeySet(own_server.url, client, clock)
             app.state.keys, app.state.verifier = keys, TokenVerifier(keys)
             yield
             await keys.aclose()
 
-    with running_key_server(key) as server:
-        settings = make_settings(database_url, server.url)
+    with running_key_server(key) as own_server:
+        settings = make_settings(database_url, own_server.url)
         with running_service(settings, adapt=adapt) as service:
             assert ask(service, key.token()).status_code == 200
             # The next request asks for the keys in the background, and is answered meanwhile.
             clock.now += 301
-            server.delay = 30
+            own_server.delay = 30
             assert ask(service, key.token()).status_code == 200
-            asyncio.run(eventually(lambda: server.fetches == 2))
+            asyncio.run(eventually(lambda: own_server.fetches == 2))
             stopping = time.monotonic()
         assert time.monotonic() - stopping < 3
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
