@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -96,6 +96,10 @@ class KeySet:
     `clock` gives seconds that never go back.
     """
 
+    fresh_seconds: ClassVar[float] = FRESH_SECONDS
+    retry_seconds: ClassVar[float] = RETRY_SECONDS
+    fetch_seconds: ClassVar[float] = FETCH_SECONDS
+
     def __init__(
         self, url: str, client: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic
     ) -> None:
@@ -116,7 +120,7 @@ class KeySet:
         server does not answer with one.
         """
         age = self._clock() - self._snapshot.asked_at
-        if age < FRESH_SECONDS:
+        if age < self.fresh_seconds:
             return self._snapshot
         fetch = self._begin_fetch()
         if age < STALE_SECONDS:
@@ -173,7 +177,7 @@ class KeySet:
         return self._fetch
 
     def _failed_lately(self) -> bool:
-        return self._clock() - self._failed_at < RETRY_SECONDS
+        return self._clock() - self._failed_at < self.retry_seconds
 
     async def _replace_snapshot(self) -> None:
         asked_at = self._clock()
@@ -196,12 +200,12 @@ class KeySet:
 
     async def _download(self) -> bytes:
         async with (
-            asyncio.timeout(FETCH_SECONDS),
+            asyncio.timeout(self.fetch_seconds),
             self._client.stream(
                 "GET",
                 self._url,
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-                timeout=httpx.Timeout(FETCH_SECONDS, connect=CONNECT_SECONDS),
+                timeout=httpx.Timeout(self.fetch_seconds, connect=CONNECT_SECONDS),
                 follow_redirects=False,
             ) as response,
         ):

@@ -1,22 +1,42 @@
 """A key server that fails, hangs or is gone while the service is busy."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import pytest
+from fastapi import FastAPI
 
 from tests.support.keyserver import running_key_server
 from tests.support.problems import assert_problem
 from tests.support.programs import free_port
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
-from utils import jwks
+from utils.jwks import KeySet
+from utils.tokens import TokenVerifier
 
 CLIENTS = 20
 ALICE: dict[str, Any] = {"sub": "an-id-of-alice", "email": "alice@faults.example"}
+
+
+class ImpatientKeySet(KeySet):
+    """The service's key set, with shorter times."""
+
+    fresh_seconds = 0.2
+    retry_seconds = 0.2
+    fetch_seconds = 1
+
+
+@asynccontextmanager
+async def with_keys(app: FastAPI) -> AsyncIterator[None]:
+    """Have an application use an ImpatientKeySet."""
+    async with httpx.AsyncClient() as client:
+        keys = ImpatientKeySet(app.state.settings.jwks_url, client)
+        app.state.keys, app.state.verifier = keys, TokenVerifier(keys)
+        yield
+        await keys.aclose()
 
 
 def busy(ask: Callable[[], httpx.Response], seconds: float) -> list[httpx.Response]:
@@ -34,14 +54,12 @@ def busy(ask: Callable[[], httpx.Response], seconds: float) -> list[httpx.Respon
 
 
 def test_a_service_with_good_keys_goes_on_whatever_becomes_of_the_key_server(
-    database_url: str, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+    database_url: str, key: SigningKey
 ) -> None:
     """No request waits for the fetch that is due, and there is one at a time."""
-    for name, seconds in (("FRESH", 0.2), ("RETRY", 0.2), ("FETCH", 1.5)):
-        monkeypatch.setattr(jwks, f"{name}_SECONDS", seconds)
     port = free_port()
     url = f"http://127.0.0.1:{port}/api/auth/jwks"
-    with running_service(make_settings(database_url, url)) as client:
+    with running_service(make_settings(database_url, url), adapt=with_keys) as client:
 
         def ask(signed_by: SigningKey = key) -> httpx.Response:
             """Ask with a token that nobody has seen yet."""
@@ -72,13 +90,11 @@ def test_a_service_with_good_keys_goes_on_whatever_becomes_of_the_key_server(
 
 
 def test_a_service_that_never_had_a_key_is_503_and_not_401_until_it_has_one(
-    database_url: str, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+    database_url: str, key: SigningKey
 ) -> None:
-    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.5)
-    monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.2)
     with (
         running_key_server(key) as server,
-        running_service(make_settings(database_url, server.url)) as client,
+        running_service(make_settings(database_url, server.url), adapt=with_keys) as client,
     ):
         keys = [key, SigningKey()]
 
