@@ -22,7 +22,7 @@ from tests.support.process import Server, running_process, running_server, start
 from tests.support.programs import await_port, free_port
 from tests.support.service import Person
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
-from tests.support.wire import HEALTH, connect
+from tests.support.wire import HEALTH, connect, read_answer
 
 Lines = Callable[[str, int], list[dict[str, Any]]]
 
@@ -270,12 +270,15 @@ def test_a_full_pipe_of_standard_error_stops_nothing_and_dropped_lines_are_count
     os.close(writing)
     try:
         await_port(port)
-        with connect(f"http://127.0.0.1:{port}") as connection:
+        with (
+            connect(f"http://127.0.0.1:{port}") as connection,
+            connection.makefile("rb") as responses,
+        ):
 
             def ask(count: int) -> None:
                 for _ in range(count):
                     connection.sendall(HEALTH)
-                    assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+                    assert read_answer(responses)[0] == 200
 
             # The pipe takes some 600 lines, and the queue before it 10,000.
             ask(11_500)

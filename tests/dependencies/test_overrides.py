@@ -18,6 +18,7 @@ from main import create_app
 from routers import auth, health, tasks
 from tests.support.keyserver import KeyServer
 from tests.support.service import make_settings
+from tests.support.tokens import SigningKey
 
 DEPENDENCIES = {
     get_current_user: 12,
@@ -54,7 +55,7 @@ def operations(dependency: Callable[..., Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("dependency", DEPENDENCIES, ids=lambda each: each.__name__)
 def test_an_override_is_used_by_every_route_that_has_the_dependency(
-    settings: Settings, dependency: Callable[..., Any]
+    settings: Settings, key: SigningKey, dependency: Callable[..., Any]
 ) -> None:
     app = create_app(settings)
 
@@ -78,6 +79,7 @@ def test_an_override_is_used_by_every_route_that_has_the_dependency(
                     method,
                     path.format(user_id="me", task_id=1),
                     params={"status": "all"},
+                    headers={"Authorization": f"Bearer {key.token()}"},
                     json=BODIES.get(f"{method} {path}", {"title": "a task", **CREDENTIALS}),
                 )
                 for method, path in found
