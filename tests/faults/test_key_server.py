@@ -26,7 +26,7 @@ class ImpatientKeySet(KeySet):
 
     fresh_seconds = 0.2
     retry_seconds = 0.2
-    fetch_seconds = 1
+    fetch_seconds = 3
 
 
 @asynccontextmanager
@@ -69,7 +69,7 @@ def test_a_service_with_good_keys_goes_on_whatever_becomes_of_the_key_server(
         def assert_served(seconds: float) -> None:
             answers = busy(ask, seconds)
             assert {answer.status_code for answer in answers} == {200}
-            assert max(answer.elapsed.total_seconds() for answer in answers) < 1
+            assert max(answer.elapsed.total_seconds() for answer in answers) < 2
 
         with running_key_server(key, port=port) as server:
             Person(client, key, **ALICE)
@@ -109,7 +109,7 @@ def test_a_service_that_never_had_a_key_is_503_and_not_401_until_it_has_one(
         for answer in answers:
             assert_problem(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
-        assert max(answer.elapsed.total_seconds() for answer in answers) < 2
+        assert max(answer.elapsed.total_seconds() for answer in answers) < 4
         assert 1 <= server.fetches <= 3
         assert client.get("/health").status_code == 200
         server.delay = 0
