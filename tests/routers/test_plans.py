@@ -1,6 +1,6 @@
 """Measurements of the list's plans and of the indexes' cost, for a user with 100,000 tasks.
 
-Run them alone, with figures: `pytest -m alone -n 0 --no-cov -s tests/routers/test_plans.py`
+Run them alone, with figures: `pytest -m serial -n 0 --no-cov -s tests/routers/test_plans.py`
 """
 
 import re
