@@ -253,7 +253,7 @@ def test_connections_that_fell_silent_while_idle_cost_one_deadline_and_not_one_e
     database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
     """A firewall on the way has forgotten them, and says so to nobody."""
-    adapt = impatient(Timeouts(statement=0.5, idle=0.2))
+    adapt = impatient(Timeouts(statement=0.5, idle=0.2, cancel=0.2))
     with (
         running_proxy(database_url) as proxy,
         running_service(make_settings(proxy.url, key_server.url), adapt=adapt) as client,
