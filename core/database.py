@@ -23,6 +23,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def timestamp_column(**options: Any) -> sa.Column[datetime]:  # noqa: ANN401 - as SQLAlchemy's
+    """Return a column for a point in time, which PostgreSQL fills in."""
+    return sa.Column(
+        sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now(), **options
+    )
+
+
 def make_engine(
     url: str, pool_size: int, timeouts: Timeouts = TIMEOUTS, wait_seconds: float = WAIT_SECONDS
 ) -> AsyncEngine:

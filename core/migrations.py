@@ -5,7 +5,8 @@ import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -45,26 +46,20 @@ async def upgrade_at_start(url: str) -> None:
     uvicorn looks at signals only once the start-up is over, and a migration may wait for as long
     as another process holds its lock. The end of the process does not wait for a daemon thread.
     """
-    loop = asyncio.get_running_loop()
-    upgraded: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if error is not None and not upgraded.done():
-            upgraded.set_exception(error)
-        elif not upgraded.done():
-            upgraded.set_result(None)
+    future: Future[None] = Future()
+    # So that a cancellation ends the wait alone, and the thread may still set the outcome.
+    future.set_running_or_notify_cancel()
 
     def work() -> None:
         try:
             upgrade(url)
         except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
-            outcome: Exception | None = error
+            future.set_exception(error)
         else:
-            outcome = None
-        with suppress(RuntimeError):  # the loop is closed: the process is about to end
-            loop.call_soon_threadsafe(settle, outcome)
+            future.set_result(None)
 
     threading.Thread(target=work, name="migrations", daemon=True).start()
+    upgraded = asyncio.wrap_future(future)
     with _on_stop_signal(upgraded.cancel):
         try:
             await upgraded

@@ -53,7 +53,7 @@ class Limiter(Protocol):
 
 
 class MemoryLimiter(Limiter):
-    """Counts attempts in this process, at a cost that does not grow with who else tries.
+    """Counts attempts in this process, at a cost that does not grow with the number of clients.
 
     limits' own memory looks through all that it holds after each attempt. Here an attempt drops
     the two that are over for longest, or else the oldest where there are `max_kept` of its
@@ -62,7 +62,7 @@ class MemoryLimiter(Limiter):
 
     def __init__(self, max_kept: int = KEPT_IN_MEMORY) -> None:
         self._max_kept = max_kept
-        # The times of the attempts by kind and name; who tried last comes last. (A plain dict
+        # The times of the attempts by kind and name, most recent last. (A plain dict
         # takes ever longer to find its first key when those before it were deleted.)
         self._kinds: defaultdict[str, OrderedDict[str, list[float]]] = defaultdict(OrderedDict)
 
@@ -76,7 +76,7 @@ class MemoryLimiter(Limiter):
         kept = self._kinds[kind]
         kept[name] = attempts
         kept.move_to_end(name)
-        # One may have come, so that two see to it that all that are over go.
+        # Evict two entries per insert, so that expired ones drain.
         for _ in range(2):
             oldest = next(iter(kept.values()))
             if len(kept) > self._max_kept or not oldest or oldest[-1] < now - limit.get_expiry():
@@ -96,7 +96,7 @@ class MemoryLimiter(Limiter):
         return WindowStats(time.time() + limit.get_expiry() - age, limit.amount - len(attempts))
 
     def _window(self, limit: limits.RateLimitItem, kind: str, name: str) -> list[float]:
-        """Give the times of the attempts that count, oldest first, without those that are over."""
+        """Return the times of the attempts that count, oldest first, without expired ones."""
         attempts = self._kinds[kind].get(name, [])
         del attempts[: bisect_left(attempts, time.monotonic() - limit.get_expiry())]
         return attempts
@@ -219,7 +219,7 @@ def _refuse(full_until: float | None) -> None:
 
 
 def _network(address: str) -> str:
-    """Give the address, or its /64 for IPv6, of which one client has them all.
+    """Return the address, or its /64 for IPv6: one client has all addresses in it.
 
     `::ffff:192.0.2.1` is IPv4, as a socket for both kinds of addresses spells it.
     """

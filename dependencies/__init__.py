@@ -1,1 +1,1 @@
-"""What a request needs: settings, a database, who is asking."""
+"""What a request needs: settings, a session, the caller, limits."""

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
-from core.database import Compiled, Session, compile_statement, now
+from core.database import Compiled, Session, compile_statement, now, timestamp_column
 
 PAGE_ROWS: Final = 1000
 """The most tasks that one statement reads."""
@@ -34,10 +34,6 @@ PIECE_SIZE: Final = 64 * 1024
 """The most characters of a page that are sent at once."""
 
 Sort = Literal["created_at", "updated_at", "title"]
-
-
-def _timestamp() -> sa.Column[datetime]:
-    return sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
 
 
 class Task(SQLModel, table=True):
@@ -69,15 +65,9 @@ class Task(SQLModel, table=True):
     title: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
     description: str | None = Field(default=None, sa_column=sa.Column(sa.Text))
     completed: bool = Field(default=False, sa_column=sa.Column(sa.Boolean, nullable=False))
-    created_at: datetime = Field(default_factory=now, sa_column=_timestamp())
+    created_at: datetime = Field(default_factory=now, sa_column=timestamp_column())
     updated_at: datetime = Field(
-        default_factory=now,
-        sa_column=sa.Column(
-            sa.DateTime(timezone=True),
-            nullable=False,
-            server_default=sa.func.now(),
-            onupdate=sa.func.now(),
-        ),
+        default_factory=now, sa_column=timestamp_column(onupdate=sa.func.now())
     )
     idempotency_key: str | None = Field(default=None, sa_column=sa.Column(sa.Text), exclude=True)
     idempotency_digest: str | None = Field(default=None, sa_column=sa.Column(sa.Text), exclude=True)
@@ -370,13 +360,7 @@ async def stream_tasks(
 
 async def create_task(session: Session, owner: int, values: Mapping[str, object]) -> TaskRow | None:
     """Create a task; None when there is no such user."""
-    try:
-        row = await session.fetch_one(_insert(tuple(values)), {**values, "owner": owner})
-    except IntegrityError as error:
-        if isinstance(error.orig, ForeignKeyViolation):
-            return None
-        raise
-    return _task_row(row)
+    return _task_row(await _create(session, _insert(tuple(values)), {**values, "owner": owner}))
 
 
 async def create_task_once(
@@ -393,16 +377,10 @@ async def create_task_once(
         "idempotency_key": key,
         "idempotency_digest": hashlib.sha256(body.encode()).hexdigest(),
     }
-    statement = _insert_once(tuple(marked))
-    try:
-        row = await session.fetch_one(statement, {**marked, "owner": owner})
-        if row is None:
-            # Another call with the key was committed while this one waited for it.
-            row = await session.fetch_one(statement, {**marked, "owner": owner})
-    except IntegrityError as error:
-        if isinstance(error.orig, ForeignKeyViolation):
-            return None
-        raise
+    # It returns nothing when another call with the key was committed while it waited for it.
+    row = await _create(
+        session, _insert_once(tuple(marked)), {**marked, "owner": owner}, attempts=2
+    )
     if row is not None and not row[-1]:
         raise IdempotencyConflictError
     return _task_row(row and row[:-1])
@@ -431,9 +409,7 @@ async def update_task(
         return row
     statement = _update(tuple(changes), is_conditional=versions is not None)
     params = {f"new_{name}": value for name, value in changes.items()}
-    return await _change(
-        session, statement, {**params, "owner": owner, "task_id": task_id, "versions": versions}
-    )
+    return await _change(session, owner, task_id, statement, versions, **params)
 
 
 async def toggle_task(
@@ -441,9 +417,7 @@ async def toggle_task(
 ) -> TaskRow | None:
     """Complete a pending task, or the reverse; otherwise as `update_task`."""
     statement = _toggle(is_conditional=versions is not None)
-    return await _change(
-        session, statement, {"owner": owner, "task_id": task_id, "versions": versions}
-    )
+    return await _change(session, owner, task_id, statement, versions)
 
 
 async def delete_task(
@@ -451,9 +425,7 @@ async def delete_task(
 ) -> TaskRow | None:
     """Delete a task and return what it was; otherwise as `update_task`."""
     statement = _delete(is_conditional=versions is not None)
-    return await _change(
-        session, statement, {"owner": owner, "task_id": task_id, "versions": versions}
-    )
+    return await _change(session, owner, task_id, statement, versions)
 
 
 async def complete_tasks(session: Session, owner: int, *, completed: bool) -> int:
@@ -469,12 +441,33 @@ async def delete_tasks(session: Session, owner: int, filters: Mapping[str, objec
     return int(row[0]) if row else 0
 
 
+async def _create(
+    session: Session, statement: Compiled, params: Mapping[str, object], *, attempts: int = 1
+) -> tuple[Any, ...] | None:
+    """Send a statement that creates a task until it returns a row; None for no such user."""
+    row = None
+    try:
+        for _ in range(attempts):
+            row = row or await session.fetch_one(statement, params)
+    except IntegrityError as error:
+        if not isinstance(error.orig, ForeignKeyViolation):
+            raise
+    return row
+
+
 async def _change(
-    session: Session, statement: Compiled, params: dict[str, object]
+    session: Session,
+    owner: int,
+    task_id: int,
+    statement: Compiled,
+    versions: list[str] | None,
+    **params: object,
 ) -> TaskRow | None:
     """Send a statement that changes one task; where it misses, ask whether the version is why."""
-    row = await session.fetch_one(statement, params)
-    if row is None and params["versions"] is not None and await session.fetch_one(_GET, params):
+    row = await session.fetch_one(
+        statement, {**params, "owner": owner, "task_id": task_id, "versions": versions}
+    )
+    if row is None and versions is not None and await get_task(session, owner, task_id):
         raise VersionMismatchError
     return _task_row(row)
 

@@ -1,7 +1,7 @@
 """The accounts, the marks of deleted ones, and their statements."""
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, delete, select, update
 
-from core.database import Session, compile_statement, now, repeat_once
+from core.database import Session, compile_statement, now, repeat_once, timestamp_column
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that the columns hold (bigint)."""
@@ -32,12 +32,7 @@ class User(SQLModel, table=True):
     email: str = Field(sa_column=sa.Column(sa.Text, nullable=False, unique=True))
     password_hash: str = Field(sa_column=sa.Column(sa.Text, nullable=False), exclude=True)
     auth_subject: str | None = Field(default=None, sa_column=sa.Column(sa.Text, unique=True))
-    created_at: datetime = Field(
-        default_factory=now,
-        sa_column=sa.Column(
-            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        ),
-    )
+    created_at: datetime = Field(default_factory=now, sa_column=timestamp_column())
 
 
 class DeletedSubject(SQLModel, table=True):
@@ -46,12 +41,7 @@ class DeletedSubject(SQLModel, table=True):
     __tablename__ = "deleted_subjects"
 
     digest: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
-    deleted_at: datetime = Field(
-        default_factory=now,
-        sa_column=sa.Column(
-            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        ),
-    )
+    deleted_at: datetime = Field(default_factory=now, sa_column=timestamp_column())
 
 
 @repeat_once
@@ -152,7 +142,7 @@ async def delete_user(session: Session, user_id: int) -> User | None:
                     set_={"deleted_at": mark.excluded.deleted_at},
                 )
             )
-        expired = datetime.now(UTC) - timedelta(days=MARK_DAYS)
+        expired = now() - timedelta(days=MARK_DAYS)
         await session.exec(delete(DeletedSubject).where(col(DeletedSubject.deleted_at) < expired))
         return user
 

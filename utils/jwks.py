@@ -58,7 +58,7 @@ class KeysUnavailableError(Exception):
 
 
 class _UnusableError(Exception):
-    """The key server's answer, or one key in it, is of no use; the message says why."""
+    """The key server's response, or one key in it, cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +73,14 @@ class VerificationKey:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The keys of one answer of the key server."""
+    """The keys of one response of the key server."""
 
     keys: tuple[VerificationKey, ...] = ()
     asked_at: float = float("-inf")
     """When the fetch that brought it began, on the key set's clock in seconds."""
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        """Give the key that a token's header names; without a kid, the only one that fits."""
+        """Return the key that a token's header names; without a kid, the only one that fits."""
         fitting = [
             key
             for key in self.keys
@@ -114,10 +114,10 @@ class KeySet:
         self._refreshes_at = clock()
 
     async def current(self) -> Snapshot:
-        """Give the key set to check tokens with.
+        """Return the key set to check tokens with.
 
         Raises KeysUnavailableError when there is none, or none that is young enough, and the key
-        server does not answer with one.
+        server does not respond with one.
         """
         age = self._clock() - self._snapshot.asked_at
         if age < self.fresh_seconds:
@@ -132,7 +132,7 @@ class KeySet:
         return self._snapshot
 
     async def refreshed(self, since: float) -> Snapshot:
-        """Give a key set that was asked for after `since`, for a token that fits no key.
+        """Return a key set that was asked for after `since`, for a token that fits no key.
 
         A fetch that runs already is waited for, but may have been answered before `since`. Where
         the budget of fetches is spent, or the key server fails, it is the key set we have.
@@ -151,7 +151,7 @@ class KeySet:
         return self._failed_at < self._snapshot.asked_at
 
     def now(self) -> float:
-        """Tell the time on this key set's clock, in seconds."""
+        """Return the time on this key set's clock, in seconds."""
         return self._clock()
 
     async def aclose(self) -> None:
@@ -171,7 +171,7 @@ class KeySet:
         return True
 
     def _begin_fetch(self) -> asyncio.Task[None] | None:
-        """Give the running fetch or a new one; None while the last failure is too fresh."""
+        """Return the running fetch or a new one; None while the last failure is too fresh."""
         if self._fetch is None and not self._failed_lately():
             self._fetch = asyncio.create_task(self._replace_snapshot())
         return self._fetch
@@ -210,12 +210,12 @@ class KeySet:
             ) as response,
         ):
             if response.status_code != httpx.codes.OK:
-                raise _UnusableError(f"the answer has status {response.status_code}")
+                raise _UnusableError(f"the response has status {response.status_code}")
             body = b""
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    raise _UnusableError(f"the answer is larger than {MAX_BYTES} bytes")
+                    raise _UnusableError(f"the response is larger than {MAX_BYTES} bytes")
             return body
 
 
@@ -227,9 +227,9 @@ def _read_keys(body: bytes, known_keys: tuple[VerificationKey, ...]) -> tuple[Ve
     try:
         entries = json.loads(body)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise _UnusableError("the answer is no JWK set") from None
+        raise _UnusableError("the response is no JWK set") from None
     if not isinstance(entries, list):
-        raise _UnusableError("the answer is no JWK set")
+        raise _UnusableError("the response is no JWK set")
     objects = [entry for entry in entries if isinstance(entry, dict)]
     named = Counter(kid for entry in objects if isinstance(kid := entry.get("kid"), str))
     known = {key.source: key for key in known_keys}

@@ -47,10 +47,10 @@ class PasswordHasher:
         return await self._run(self._context.hash, password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether the password belongs to the hash, with the same work whatever the answer.
+        """Tell whether the password belongs to the hash, with the same work whatever the result.
 
         No hash, a hash that no password matches and a password that bcrypt would not take whole
-        cost one check too, so that the time of an answer tells nothing of the account. Raises
+        cost one check too, so that the time of a response tells nothing of the account. Raises
         HashingBusyError.
         """
         hopeless = password_hash in (None, UNUSABLE_HASH) or not _fits_bcrypt(password)

@@ -162,7 +162,7 @@ def _read_header(token: str) -> tuple[str | None, str]:
 def _verify_signature(
     token: str, kid: str | None, algorithm: str, snapshot: Snapshot
 ) -> tuple[bytes, VerificationKey] | None:
-    """Give the payload and the key that signed it; None where no key of the snapshot did.
+    """Return the payload and the key that signed it; None where no key of the snapshot did.
 
     python-jose gets one key instance and the one algorithm of that key, never a choice.
     """
@@ -200,7 +200,7 @@ def _no_constant(name: str) -> None:
 
 
 def _numeric_date(claims: dict[str, Any], name: str) -> float:
-    """Give a claim that is a NumericDate: a number of seconds since 1970, and no boolean."""
+    """Return a claim that is a NumericDate: a number of seconds since 1970, and no boolean."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTokenError(f"The token has no {name} claim, or one that is no number.")
