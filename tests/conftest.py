@@ -63,7 +63,7 @@ def check_role(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> str:
-    """Give the address of a PostgreSQL in which databases may be made."""
+    """Return the address of a PostgreSQL in which databases may be created."""
     return os.environ["TEST_DATABASE_URL"]
 
 
@@ -85,7 +85,7 @@ def make_database(postgres: str) -> Iterator[MakeDatabase]:
 
 @pytest.fixture(scope="session")
 def database_url(make_database: MakeDatabase) -> str:
-    """Give a database with the newest schema, which the tests of one worker share."""
+    """Return a database with the newest schema, which the tests of one worker share."""
     url = make_database()
     upgrade(url)
     return url
@@ -93,7 +93,7 @@ def database_url(make_database: MakeDatabase) -> str:
 
 @pytest.fixture(scope="session")
 def key() -> SigningKey:
-    """Give the key that the shared key server's tokens are signed with."""
+    """Return the key that the shared key server's tokens are signed with."""
     return SigningKey()
 
 
@@ -123,11 +123,11 @@ def sign_in(client: httpx.Client, key: SigningKey) -> Callable[..., Person]:
 
 @pytest.fixture
 def alice(sign_in: Callable[..., Person]) -> Person:
-    """Give somebody with no tasks."""
+    """Return somebody with no tasks."""
     return sign_in()
 
 
 @pytest.fixture
 def bob(sign_in: Callable[..., Person]) -> Person:
-    """Give somebody else."""
+    """Return somebody else."""
     return sign_in()

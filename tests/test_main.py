@@ -56,13 +56,13 @@ every_row = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    """Give settings that nothing is opened with."""
+    """Return settings that nothing is opened with."""
     return make_settings("postgresql://localhost/nothing", "http://localhost/jwks")
 
 
 @pytest.fixture(scope="module")
 def document(settings: Settings) -> dict[str, Any]:
-    """Give the OpenAPI document."""
+    """Return the OpenAPI document."""
     return create_app(settings).openapi()
 
 

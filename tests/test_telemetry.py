@@ -39,7 +39,7 @@ def environment_for(database_url: str, key_server: KeyServer) -> dict[str, str]:
 def told(
     database_url: str, key: SigningKey, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SimpleNamespace]:
-    """Give what a collector got from a service that was used, and the service's log."""
+    """Return what a collector got from a service that was used, and the service's log."""
     folder = tmp_path_factory.mktemp("telemetry")
     with running_collector() as collector, running_key_server(key) as key_server:
         environment = {
@@ -69,7 +69,7 @@ def told(
 
 
 def used_while_a_statement_waits(collector: Collector, database_url: str, bob: Person) -> float:
-    """Give how many connections were in use at a time while one was waiting for a lock."""
+    """Return how many connections were in use at a time while one was waiting for a lock."""
     task = bob.create()["id"]
     with closing(psycopg2.connect(database_url)) as other, ThreadPoolExecutor() as pool:
         other.cursor().execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", (task,))

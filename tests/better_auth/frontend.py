@@ -43,7 +43,7 @@ class Visitor:
         return self.post("sign-in/email", email=self.email, password=password)
 
     def user(self) -> Any:
-        """Give the `session.user` that a page of the front end sees."""
+        """Return the `session.user` that a page of the front end sees."""
         return self.http.get("/api/auth/get-session").json()["user"]
 
     def token(self) -> str:
@@ -54,7 +54,7 @@ class Visitor:
         return token
 
     def headers(self) -> dict[str, str]:
-        """Give the headers of a request to the service, with a fresh token."""
+        """Return the headers of a request to the service, with a fresh token."""
         return bearer(self.token())
 
 
@@ -104,13 +104,13 @@ class FrontEnd:
             self._process = None
 
     def visitor(self, **options: Any) -> Visitor:
-        """Give somebody new, not signed up yet."""
+        """Return somebody new, not signed up yet."""
         visitor = Visitor(self.address, self.origin, **options)
         self._visitors.enter_context(visitor.http)
         return visitor
 
     def signed_up(self, **more: Any) -> Visitor:
-        """Give somebody who has just signed up, with these members in the form."""
+        """Return somebody who has just signed up, with these members in the form."""
         visitor = self.visitor()
         answer = visitor.sign_up(**more)
         assert answer.status_code == 200, answer.text + self.log()
@@ -121,11 +121,11 @@ class FrontEnd:
         return httpx.get(self.jwks_url, timeout=30).json()["keys"]
 
     def mail(self) -> list[Any]:
-        """Give the e-mail that was sent, oldest first."""
+        """Return the e-mail that was sent, oldest first."""
         return [json.loads(line) for line in self._mailbox.read_text().splitlines()]
 
     def log(self) -> str:
-        """Give what Better Auth has printed."""
+        """Return what Better Auth has printed."""
         return self._log.read_text()
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class Stack:
         return self.service.request(method, path, headers=visitor.headers(), **options)
 
     def me(self, visitor: Visitor) -> Any:
-        """Give the visitor's account at the service."""
+        """Return the visitor's account at the service."""
         answer = self.call(visitor, "GET", "/api/auth/me")
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -187,7 +187,7 @@ def running_stack(  # noqa: PLR0913 - each is a choice of some test
 
 
 def bearer(token: str) -> dict[str, str]:
-    """Give the header that carries the token."""
+    """Return the header that carries the token."""
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -200,7 +200,7 @@ def decoded(token: str) -> tuple[Any, Any]:
 
 
 def free_port() -> int:
-    """Give a port that nobody has, for a server that cannot be handed a socket."""
+    """Return a port that nobody has, for a server that cannot be handed a socket."""
     with _listen(0) as listener:
         port: int = listener.getsockname()[1]
         return port

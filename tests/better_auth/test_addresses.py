@@ -14,7 +14,7 @@ LIMIT = {"auth_rate_limit": "2/minute"}
 
 @pytest.fixture
 def limited(run_stack: RunStack) -> Iterator[Stack]:
-    """Give set-up C behind a service that takes two attempts from one address.
+    """Return set-up C behind a service that takes two attempts from one address.
 
     uvicorn trusts this machine to say for whom it asks: that is its --forwarded-allow-ips.
     """

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(params=["backend_ids", "one_password_store"])
 def stack(request: pytest.FixtureRequest) -> Stack:
-    """Give set-up B, and then C: they sign up in the same way."""
+    """Return set-up B, and then C: they sign up in the same way."""
     stack: Stack = request.getfixturevalue(request.param)
     return stack
 
@@ -124,7 +124,7 @@ def test_nobody_can_choose_the_account_that_they_are(stack: Stack) -> None:
 
 @pytest.fixture(params=["lib/auth-backend-ids", "lib/auth-one-password-store"])
 def gated(request: pytest.FixtureRequest, run_stack: RunStack) -> Iterator[tuple[Stack, Gate]]:
-    """Give set-up B, and then C, with a gate in front of the service."""
+    """Return set-up B, and then C, with a gate in front of the service."""
     with running_gate() as gate, run_stack(request.param, BACKEND_URL=gate.address) as stack:
         gate.service = stack.service
         yield stack, gate

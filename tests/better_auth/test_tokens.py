@@ -239,7 +239,7 @@ def test_users_that_better_auth_numbers_itself_are_refused_and_the_log_says_why(
 
 @pytest.fixture(scope="module")
 def broken(run_stack: RunStack) -> Iterator[Stack]:
-    """Give a Better Auth whose getSubject goes wrong in the way that a visitor's name says."""
+    """Return a Better Auth whose getSubject goes wrong in the way that a visitor's name says."""
     with run_stack("misconfigurations/broken-subject") as stack:
         yield stack
 

@@ -24,7 +24,7 @@ class Burst:
         self.answers: dict[str, httpx.Response] = {}
 
     def statuses(self) -> list[int]:
-        """Give the statuses so far, the oldest first."""
+        """Return the statuses so far, the oldest first."""
         return [answer.status_code for answer in list(self.answers.values())]
 
     def await_answer(self, status: int, seconds: float = 20) -> float:

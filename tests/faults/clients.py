@@ -64,7 +64,7 @@ def await_end(process: subprocess.Popen[str]) -> str:
 
 
 def results(said: str) -> list[Record]:
-    """Give what clients saw, in the order of the answers."""
+    """Return what clients saw, in the order of the answers."""
     records = [Record(*each) for each in json.loads(said)]
     return sorted(records, key=lambda record: record.answered_at)
 

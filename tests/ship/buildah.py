@@ -80,7 +80,7 @@ class Store:
 
 @contextmanager
 def store_with_base_image() -> Iterator[Store]:
-    """Give a store that has the stand-in, and make that first where it is missing."""
+    """Return a store that has the stand-in, and make that first where it is missing."""
     if os.geteuid() != 0 or Path(sys.base_prefix) == Path("/usr"):
         message = "the image is built by root, with a Python outside of /usr (uv's, pyenv's)"
         if "CI" in os.environ:

@@ -22,11 +22,11 @@ class Collector:
         self.received: list[tuple[str, bytes]] = []
 
     def bodies(self, path: str) -> list[bytes]:
-        """Give what came to one path."""
+        """Return what came to one path."""
         return [body for at, body in self.received if at == path]
 
     def spans(self) -> list[Span]:
-        """Give the spans."""
+        """Return the spans."""
         return [
             span
             for body in self.bodies("/v1/traces")
@@ -36,7 +36,7 @@ class Collector:
         ]
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, Any]], float]:
-        """Give the last values of a metric, by their attributes; counts for a histogram."""
+        """Return the last values of a metric, by their attributes; counts for a histogram."""
         values = {}
         for body in self.bodies("/v1/metrics"):
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
@@ -51,7 +51,7 @@ class Collector:
 
 
 def attributes(of: Any) -> dict[str, Any]:
-    """Give the attributes of a span or of a metric's value."""
+    """Return the attributes of a span or of a metric's value."""
     return {
         each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value")
         for each in of.attributes

@@ -37,7 +37,7 @@ class KeyServer:
         self.body = json.dumps({"keys": list(jwks)}).encode()
 
     def answer(self) -> bytes:
-        """Give the body of the next answer."""
+        """Return the body of the next answer."""
         if self.body is not None:
             return self.body
         return json.dumps({"keys": [key.jwk for key in self.keys]}).encode()

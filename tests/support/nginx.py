@@ -32,7 +32,7 @@ http {{
 
 
 def site(port: int, upstreams: Sequence[int]) -> str:
-    """Give the documented configuration with nothing but its addresses changed."""
+    """Return the documented configuration with nothing but its addresses changed."""
     ports = iter(upstreams)
     second_turn = free_port()
     text, servers = re.subn(

@@ -79,7 +79,7 @@ class OwnPostgres:
             self._hung.pop().resume()
 
     def _processes(self) -> list[psutil.Process]:
-        """Give the postmaster, and after it those that it started."""
+        """Return the postmaster, and after it those that it started."""
         pid = self._server.get_pid()
         assert pid is not None
         postmaster = psutil.Process(pid)

@@ -24,7 +24,7 @@ _READY = re.compile(r"Uvicorn running on (http://[0-9.]+:[0-9]+)")
 
 
 def variables(database_url: str, jwks_url: str) -> dict[str, str]:
-    """Give the environment that a service needs, with nothing in it that has a default."""
+    """Return the environment that a service needs, with nothing in it that has a default."""
     return {
         "DATABASE_URL": database_url,
         "JWKS_URL": jwks_url,

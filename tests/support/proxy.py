@@ -122,7 +122,7 @@ class _Messages:
         self._started = False
 
     def read(self, received: bytes) -> list[str]:
-        """Give the statements that end in these bytes."""
+        """Return the statements that end in these bytes."""
         self._buffer += received
         statements: list[str] = []
         while True:

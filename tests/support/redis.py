@@ -61,7 +61,7 @@ class RedisServer:
             self._process = None
 
     def keys(self) -> list[str]:
-        """Give the names of all that it holds."""
+        """Return the names of all that it holds."""
         with redis.Redis.from_url(self.url, decode_responses=True) as client:
             return list(client.scan_iter())
 

@@ -72,7 +72,7 @@ class Replica:
             self._process = None
 
     def log(self) -> str:
-        """Give what it has logged so far, in all its lives."""
+        """Return what it has logged so far, in all its lives."""
         return self._log.read_text()
 
 
@@ -80,7 +80,7 @@ class Replica:
 def replicas(
     folder: Path, environment: Mapping[str, str], count: int = 3
 ) -> Iterator[list[Replica]]:
-    """Give replicas that are not started yet, and kill what runs of them in the end."""
+    """Return replicas that are not started yet, and kill what runs of them in the end."""
     made = [Replica(folder / f"replica-{number}", environment) for number in range(count)]
     try:
         yield made

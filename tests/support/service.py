@@ -26,7 +26,7 @@ ORIGIN = "http://localhost:3000"
 
 
 def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
-    """Give settings for the tests, which sign up more often than anybody may."""
+    """Return settings for the tests, which sign up more often than anybody may."""
     return Settings(
         _env_file=None,
         **{

@@ -69,7 +69,7 @@ class Stage:
 
     @contextmanager
     def with_key_set(self, url: str, clock: Clock) -> Iterator[None]:
-        """Give the service a key set that has not asked for keys yet, with its own clock."""
+        """Return the service a key set that has not asked for keys yet, with its own clock."""
         keys = KeySet(url, self._fetching, clock)
         self.app.state.keys, self.app.state.verifier = keys, TokenVerifier(keys)
         try:

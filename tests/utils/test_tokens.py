@@ -38,7 +38,7 @@ ALGORITHMS = ("EdDSA", "Ed25519", "ES256", "ES384", "ES512", "RS256", "RS384", "
 
 @pytest.fixture(scope="module")
 def keys() -> Keys:
-    """Give one key for each algorithm."""
+    """Return one key for each algorithm."""
     return {algorithm: SigningKey(algorithm) for algorithm in ALGORITHMS}
 
 
