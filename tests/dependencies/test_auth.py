@@ -82,7 +82,7 @@ def looked_up(proxy: PostgresProxy) -> int:
 
 
 def accounts(database_url: str, email: str) -> list[tuple[Any, ...]]:
-    """Return the id and the subject of every account with this e-mail address, whatever its case."""
+    """Return the id and subject of every account with this e-mail address, whatever its case."""
     return execute(
         database_url, "SELECT id, auth_subject FROM users WHERE lower(email) = lower(%s)", email
     )

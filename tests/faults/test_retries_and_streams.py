@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.database import Activity, execute, wait_until
+from tests.support.database import Activity, execute
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.process import Server, production_options, running_server, variables
@@ -47,13 +47,12 @@ def swallow_once(
     proxy: PostgresProxy, text: str, call: Callable[[], httpx.Response]
 ) -> httpx.Response:
     """Lose PostgreSQL's response to the first statement that has this text."""
-    sent = len(proxy.statements)
-    proxy.swallow = text
-    with ThreadPoolExecutor(1) as threads:
-        response = threads.submit(call)
-        wait_until(lambda: any(text in each for each in proxy.statements[sent:]))
-        proxy.swallow = None
-        return response.result()
+    proxy.swallow, proxy.swallows_once = text, True
+    try:
+        return call()
+    finally:
+        assert proxy.swallow is None, "it never came"
+        proxy.swallows_once = False
 
 
 def test_a_create_with_a_key_whose_acknowledgement_is_lost_is_repeated_and_makes_one_task(

@@ -27,6 +27,8 @@ class PostgresProxy:
         self.connections = 0
         self.swallow: str | None = None
         """Pass on a statement that has this in it, but cut instead of passing its answer back."""
+        self.swallows_once = False
+        """Do that for one statement only, the first one."""
         self.delay = 0.0
         """Seconds that whatever passes takes longer, in either direction."""
         self._forgotten: set[tuple[socket.socket, socket.socket]] = set()
@@ -101,7 +103,9 @@ class PostgresProxy:
                     if source is downstream:
                         statements = messages.read(received)
                         self.statements += statements
-                        swallowing |= any(self.swallow and self.swallow in s for s in statements)
+                        if any(self.swallow and self.swallow in s for s in statements):
+                            swallowing = True
+                            self.swallow = None if self.swallows_once else self.swallow
                     elif swallowing:
                         received = b""
                     if not received:
