@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import MakeDatabase
 from tests.replicas.load import CLIENTS, CUT, load
-from tests.support.database import execute
+from tests.support.database import execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.nginx import running_nginx
 from tests.support.problems import assert_problem
@@ -30,8 +30,8 @@ from tests.support.tokens import SigningKey
 
 pytestmark = pytest.mark.serial
 
-ATTEMPTS = 6
-"""How many sign-ups and log-ins a client address has in a minute."""
+ATTEMPTS = 15
+"""How many sign-ups and log-ins a client address has in a minute: more than may fail."""
 PASSWORD = "correct horse battery staple"
 
 
@@ -293,7 +293,8 @@ def test_a_client_address_has_one_limit_at_all_of_them_whatever_it_says_of_itsel
     for address in ("127.0.0.11", "127.0.0.12"):
         assert attempts(stack, address, ATTEMPTS + 3) == {400: ATTEMPTS, 429: 3}
         # Each of them has counted.
-        assert all(f"request=from-{address}" in each.log() for each in stack.replicas)
+        mark = f"request=from-{address}"
+        wait_until(lambda mark=mark: all(mark in each.log() for each in stack.replicas))
     # Somebody else's address, or the proxy's own, is none to hide behind either.
     for claims in ("127.0.0.13", "127.0.0.1", "127.0.0.13, 127.0.0.1"):
         assert attempts(stack, "127.0.0.11", 2, claims) == {429: 2}
@@ -304,25 +305,26 @@ def test_who_goes_past_the_proxy_has_one_limit_too_and_is_not_believed(stack: St
     assert attempts(stack, "127.0.0.21", ATTEMPTS + 3, past=True) == {400: ATTEMPTS, 429: 3}
 
 
-def log_in(stack: Stack, address: str, email: str, password: str) -> httpx.Response:
+def log_in(url: str, address: str, email: str, password: str) -> httpx.Response:
     with httpx.Client(transport=httpx.HTTPTransport(local_address=address)) as client:
-        return client.post(
-            f"{stack.url}/api/auth/login", json={"email": email, "password": password}
-        )
+        return client.post(f"{url}/api/auth/login", json={"email": email, "password": password})
 
 
-def test_an_account_has_one_limit_of_failed_log_ins_at_all_of_them_wherever_they_come_from(
+def test_an_account_has_one_limit_of_failed_log_ins_from_an_address_at_all_of_them(
     stack: Stack, client: httpx.Client
 ) -> None:
     email = f"{uuid4().hex}@example.com"
     account = {"email": email, "password": PASSWORD}
     assert client.post("/api/auth/signup", json=account).status_code == 201
-    assert log_in(stack, "127.0.0.30", email, PASSWORD).status_code == 200
+    owner, stranger = "127.0.0.31", "127.0.0.32"
+    urls = [each.url for each in stack.replicas]
     failed = [
-        log_in(stack, f"127.0.0.{30 + number}", email, f"wrong {number}") for number in range(10)
+        log_in(urls[number % len(urls)], stranger, email, f"wrong {number}") for number in range(10)
     ]
     assert [each.status_code for each in failed] == [401] * 10
-    for number in range(3):
-        answer = log_in(stack, f"127.0.0.{50 + number}", email, PASSWORD)
+    for url in urls:
+        answer = log_in(url, stranger, email, PASSWORD)
         assert_problem(answer, 429)
+        # The limit of the account: that of the address is over within a minute.
         assert 500 < int(answer.headers["retry-after"]) <= 600
+        assert log_in(url, owner, email, PASSWORD).status_code == 200
