@@ -24,7 +24,7 @@ pytestmark = pytest.mark.serial
 
 POOL_SIZE = 10
 READERS = 12
-SECONDS = 15
+SECONDS = 6
 SLOW_READERS = 60
 
 

@@ -287,14 +287,18 @@ def attempts(
     return seen
 
 
+def await_logged(stack: Stack, text: str) -> None:
+    """Wait until all replicas have logged it, which they do in the background."""
+    wait_until(lambda: all(text in each.log() for each in stack.replicas))
+
+
 def test_a_client_address_has_one_limit_at_all_of_them_whatever_it_says_of_itself(
     stack: Stack,
 ) -> None:
     for address in ("127.0.0.11", "127.0.0.12"):
         assert attempts(stack, address, ATTEMPTS + 3) == {400: ATTEMPTS, 429: 3}
         # Each of them has counted.
-        mark = f"request=from-{address}"
-        wait_until(lambda mark=mark: all(mark in each.log() for each in stack.replicas))
+        await_logged(stack, f"request=from-{address}")
     # Somebody else's address, or the proxy's own, is none to hide behind either.
     for claims in ("127.0.0.13", "127.0.0.1", "127.0.0.13, 127.0.0.1"):
         assert attempts(stack, "127.0.0.11", 2, claims) == {429: 2}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
+import httpx
 import psycopg2
 import pytest
 
@@ -20,6 +21,7 @@ from tests.support.proxy import PostgresProxy, running_proxy
 from tests.support.rows import insert_tasks
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
+from utils.cursors import CursorCodec
 
 pytestmark = pytest.mark.serial
 
@@ -68,16 +70,37 @@ def owner(
 def test_the_last_page_costs_what_the_first_one_does(
     database: str, proxy: PostgresProxy, owner: Person, sort: str, order: str
 ) -> None:
-    """Follow the links, and explain the first and the last statement that the service sent."""
-    proxy.statements.clear()
-    params = {"limit": LIMIT, "sort": sort, "order": order}
-    response = owner.call("GET", "/api/me/tasks", params=params)
-    while "next" in response.links:
-        response = owner.call("GET", response.links["next"]["url"])
-    # Without those that look the account up again, once a minute.
-    statements = [each for each in proxy.statements if "FROM tasks" in each]
-    assert len(statements) == TASKS / LIMIT
-    first, last = (explain(database, statements[n]) for n in (0, -1))
+    """Explain the statements of the first page and of the last, as the service sends them.
+
+    Where the last page begins is read from the other end: test_lists.py follows all the links.
+    """
+
+    def page(order: str, cursor: str = "") -> tuple[httpx.Response, str]:
+        """Return a page, and the statement that read it."""
+        proxy.statements.clear()
+        params = {"limit": LIMIT, "sort": sort, "order": order, "cursor": cursor}
+        response = owner.call("GET", "/api/me/tasks", params=params)
+        # Without the one that looks the account up again, once a minute.
+        (statement,) = [each for each in proxy.statements if "FROM tasks" in each]
+        return response, statement
+
+    def cursor_of_next(response: httpx.Response) -> str:
+        return httpx.URL(response.links["next"]["url"]).params["cursor"]
+
+    first_page, first_statement = page(order)
+    other_order = ORDERS[order == "asc"]
+    end, _ = page(other_order)
+    before_end = page(other_order, cursor_of_next(end))[0].json()[0]
+    # Cursors are signed with a key that is made of the database's address.
+    cursors = CursorCodec(proxy.url)
+    scope: tuple[object, ...] = (owner.id, {}, sort, order == "desc")
+    assert cursors.decode(scope, cursor_of_next(first_page))[1] == first_page.json()[-1]["id"]
+    last_page, last_statement = page(
+        order, cursors.encode(scope, (before_end[sort], before_end["id"]))
+    )
+    assert last_page.json() == end.json()[::-1]
+    assert "next" not in last_page.links
+    first, last = (explain(database, each) for each in (first_statement, last_statement))
     for name, (milliseconds, buffers, plan) in (("first", first), ("last", last)):
         scans = [line.strip() for line in plan if re.search("Index (Only )?Scan|Index Cond", line)]
         sys.stdout.write(
