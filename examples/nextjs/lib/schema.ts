@@ -582,7 +582,7 @@ export interface operations {
             };
             header?: {
                 /** @description Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2) */
-                "if-none-match"?: string[] | null;
+                "If-None-Match"?: string;
             };
             path: {
                 /** @description The caller: `me`, the account's `id`, or the token's `sub` */
@@ -719,7 +719,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Repeated with the same key and body, the request creates no second task */
-                "idempotency-key"?: string | null;
+                "Idempotency-Key"?: string;
             };
             path: {
                 /** @description The caller: `me`, the account's `id`, or the token's `sub` */
@@ -1156,7 +1156,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2) */
-                "if-none-match"?: string[] | null;
+                "If-None-Match"?: string;
             };
             path: {
                 /** @description The `id` of a task */
@@ -1269,7 +1269,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1) */
-                "if-match"?: string[] | null;
+                "If-Match"?: string;
             };
             path: {
                 /** @description The `id` of a task */
@@ -1437,7 +1437,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1) */
-                "if-match"?: string[] | null;
+                "If-Match"?: string;
             };
             path: {
                 /** @description The `id` of a task */
@@ -1556,7 +1556,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1) */
-                "if-match"?: string[] | null;
+                "If-Match"?: string;
             };
             path: {
                 /** @description The `id` of a task */
@@ -1724,7 +1724,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1) */
-                "if-match"?: string[] | null;
+                "If-Match"?: string;
             };
             path: {
                 /** @description The `id` of a task */
