@@ -182,6 +182,7 @@ def start_with(tmp_path: Path, database_url: str, *options: str) -> tuple[int, s
     return failed_start(tmp_path, environment, *options)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_there_at_the_start_is_one_readable_line(tmp_path: Path) -> None:
     status, said = start_with(tmp_path, "postgresql://me:top-secret@127.0.0.1:1/todo")
     assert status != 0

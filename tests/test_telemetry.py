@@ -21,6 +21,8 @@ from tests.support.process import ROOT, running_process
 from tests.support.service import Person
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
 
+pytestmark = pytest.mark.slow
+
 USED = frozenset({("db.client.connection.state", "used")})
 
 

@@ -39,6 +39,7 @@ def test_a_short_run_measures_every_row_but_the_large_table(tmp_path: Path) -> N
     ET.parse(tmp_path / "chart.svg")  # noqa: S314 - our own
 
 
+@pytest.mark.slow
 def test_without_wrk_it_says_how_to_install_it() -> None:
     run = subprocess.run(
         (sys.executable, "-m", "bench"), env={"PATH": ""}, capture_output=True, check=False

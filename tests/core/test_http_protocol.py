@@ -67,6 +67,7 @@ def await_refusal(replica: Replica) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_request_that_meets_sigterm_on_an_idle_connection_is_answered_as_its_last(
     replica: Replica,
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_request_that_meets_sigterm_on_an_idle_connection_is_answered_as_its_l
         assert ending.result() in (0, -signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_idle_connections_do_not_keep_the_process_from_ending(replica: Replica) -> None:
     with ExitStack() as opened:
         new, half, used = (opened.enter_context(connect(replica)) for _ in range(3))
@@ -126,6 +128,7 @@ def send(client: httpx.Client, *segments: bytes) -> list[int]:
         return statuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 @pytest.mark.parametrize("is_second", [False, True], ids=["first", "pipelined"])
 def test_a_request_for_an_upgrade_is_handled_as_if_it_had_not_asked(

@@ -188,6 +188,7 @@ def test_each_request_without_an_id_gets_one_of_its_own(client: httpx.Client) ->
     assert all(re.fullmatch(r"[0-9a-f]{32}", request_id) for request_id in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_real_process_logs_each_request_once_and_nothing_secret(
     tmp_path: Path,
@@ -260,6 +261,7 @@ def test_a_real_process_logs_each_request_once_and_nothing_secret(
     ]
 
 
+@pytest.mark.slow
 def test_a_full_pipe_of_standard_error_stops_nothing_and_dropped_lines_are_counted(
     tmp_path: Path, database_url: str, key_server: KeyServer
 ) -> None:

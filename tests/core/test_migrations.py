@@ -60,6 +60,7 @@ def test_a_process_waits_while_another_brings_the_database_up(make_database: Mak
     assert newest(url)
 
 
+@pytest.mark.slow
 def test_a_start_that_waits_for_another_migration_says_so_and_can_be_ended(
     make_database: MakeDatabase, tmp_path: Path
 ) -> None:

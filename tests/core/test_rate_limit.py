@@ -353,6 +353,7 @@ def test_two_services_share_the_limit_of_an_account_and_redis_does_not_learn_its
     assert email not in str(redis_server.keys())
 
 
+@pytest.mark.slow
 def test_without_redis_sign_in_goes_on_with_a_limit_in_memory_and_comes_back_to_it(
     replicas: tuple[httpx.Client, httpx.Client],
     redis_server: RedisServer,

@@ -243,6 +243,7 @@ def test_the_service_stops_at_once_with_a_line_for_each_variable(folder: Path) -
     ]
 
 
+@pytest.mark.slow
 def test_with_several_workers_no_worker_is_started_again_and_again(folder: Path) -> None:
     _, said = failed_start(folder, {**GOOD, "DB_POOL_SIZE": "ten"}, "--workers", "2")
     assert 1 <= said.count("DB_POOL_SIZE: ") <= 2

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from tests.support.keyserver import running_key_server
@@ -16,6 +17,8 @@ from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 from utils.jwks import KeySet
 from utils.tokens import TokenVerifier
+
+pytestmark = pytest.mark.slow
 
 CLIENTS = 20
 ALICE: dict[str, Any] = {"sub": "an-id-of-alice", "email": "alice@faults.example"}

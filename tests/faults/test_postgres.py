@@ -26,6 +26,8 @@ from tests.support.proxy import running_proxy
 from tests.support.service import Person, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
 
+pytestmark = pytest.mark.slow
+
 POOL_SIZE = 10
 
 

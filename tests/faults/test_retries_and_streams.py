@@ -21,6 +21,8 @@ from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 from tests.support.wire import connect, request
 
+pytestmark = pytest.mark.slow
+
 POOL_SIZE = 10
 LONG_LIST = 5_000
 

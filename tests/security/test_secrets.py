@@ -19,6 +19,8 @@ from tests.support.proxy import PostgresProxy, running_proxy
 from tests.support.service import Person, make_settings
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
 
+pytestmark = pytest.mark.slow
+
 SIGNUP, LOGIN = "/api/auth/signup", "/api/auth/login"
 
 

@@ -166,6 +166,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "more"), FLOODS.values(), ids=FLOODS)
 def test_five_megabytes_of_a_head_end_in_an_error_and_are_not_kept(
     production: httpx.Client, start: bytes, more: bytes
@@ -233,6 +234,7 @@ def impatient(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client
         yield client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", [True, False], ids=["slowly", "not"])
 def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
     impatient: httpx.Client, key: SigningKey, *, reading: bool

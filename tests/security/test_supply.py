@@ -71,6 +71,7 @@ print(*(name for name in names if name in sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_neither_encryption_nor_ecdsa_is_loaded_when_every_algorithm_is_checked() -> None:
     """The oracle in `jose.jwe`, and CVE-2024-23342 in ecdsa (which is about signing at that)."""
     done = subprocess.run(

@@ -92,6 +92,7 @@ def test_every_link_leads_somewhere() -> None:
         assert (PATH.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_release_before_runs_on_a_newer_schema(
     make_database: MakeDatabase, key_server: KeyServer, key: SigningKey, tmp_path: Path
 ) -> None:

@@ -396,6 +396,7 @@ def test_a_compressed_answer_is_not_unpacked(server: KeyServer, key: SigningKey)
     with_keys(server.url, work)
 
 
+@pytest.mark.slow
 def test_a_fetch_takes_five_seconds_at_most_however_slowly_the_answer_comes(
     key: SigningKey,
 ) -> None:
@@ -417,6 +418,7 @@ def test_a_fetch_takes_five_seconds_at_most_however_slowly_the_answer_comes(
             assert 4.5 < took < 8
 
 
+@pytest.mark.slow
 def test_connecting_takes_two_seconds_at_most() -> None:
     with socket.socket() as listener, ExitStack() as stack:
         # Linux drops what comes when the queue of connections is full.
