@@ -21,7 +21,7 @@ SPEEDS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.serial
 def test_a_short_run_measures_every_row_but_the_large_table(tmp_path: Path) -> None:
     need_package("wrk")
     run = subprocess.run(

@@ -1,5 +1,6 @@
 """Faults between the service and PostgreSQL while it retries, streams, or loses its client."""
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -177,6 +178,8 @@ def test_a_list_whose_connections_break_between_its_pages_goes_on(
             part = peer.recv(1_000_000)
             assert part
             received += part
+    # A chunk may end within a title.
+    received = re.sub(rb"\r\n[0-9a-f]+\r\n", b"", received)
     assert received.count(b'"long"') == LONG_LIST
 
 

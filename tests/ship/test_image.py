@@ -17,7 +17,7 @@ from tests.support.proxy import running_proxy
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.serial
 
 MEGABYTE = 1_000_000
 SERVICE = (
