@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -89,6 +89,17 @@ class Snapshot:
         return fitting[0] if len(fitting) == 1 else None
 
 
+class Times(NamedTuple):
+    """How many seconds a key set is fresh, a failed fetch is not repeated, and a fetch may take."""
+
+    fresh: float = FRESH_SECONDS
+    retry: float = RETRY_SECONDS
+    fetch: float = FETCH_SECONDS
+
+
+TIMES: Final = Times()
+
+
 class KeySet:
     """The current keys of one key server, for one event loop.
 
@@ -96,17 +107,18 @@ class KeySet:
     `clock` gives seconds that never go back.
     """
 
-    fresh_seconds: ClassVar[float] = FRESH_SECONDS
-    retry_seconds: ClassVar[float] = RETRY_SECONDS
-    fetch_seconds: ClassVar[float] = FETCH_SECONDS
-
     def __init__(
-        self, url: str, client: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        client: httpx.AsyncClient,
+        clock: Callable[[], float] = time.monotonic,
+        times: Times = TIMES,
     ) -> None:
         eddsa.register()
         self._url = url
         self._client = client
         self._clock = clock
+        self._times = times
         self._snapshot = Snapshot()
         self._fetch: asyncio.Task[None] | None = None
         self._failed_at = float("-inf")
@@ -120,7 +132,7 @@ class KeySet:
         server does not respond with one.
         """
         age = self._clock() - self._snapshot.asked_at
-        if age < self.fresh_seconds:
+        if age < self._times.fresh:
             return self._snapshot
         fetch = self._begin_fetch()
         if age < STALE_SECONDS:
@@ -177,7 +189,7 @@ class KeySet:
         return self._fetch
 
     def _failed_lately(self) -> bool:
-        return self._clock() - self._failed_at < self.retry_seconds
+        return self._clock() - self._failed_at < self._times.retry
 
     async def _replace_snapshot(self) -> None:
         asked_at = self._clock()
@@ -200,12 +212,12 @@ class KeySet:
 
     async def _download(self) -> bytes:
         async with (
-            asyncio.timeout(self.fetch_seconds),
+            asyncio.timeout(self._times.fetch),
             self._client.stream(
                 "GET",
                 self._url,
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-                timeout=httpx.Timeout(self.fetch_seconds, connect=CONNECT_SECONDS),
+                timeout=httpx.Timeout(self._times.fetch, connect=CONNECT_SECONDS),
                 follow_redirects=False,
             ) as response,
         ):

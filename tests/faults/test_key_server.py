@@ -15,7 +15,7 @@ from tests.support.problems import assert_problem
 from tests.support.programs import free_port
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
-from utils.jwks import KeySet
+from utils.jwks import KeySet, Times
 from utils.tokens import TokenVerifier
 
 pytestmark = pytest.mark.slow
@@ -24,19 +24,11 @@ CLIENTS = 20
 ALICE: dict[str, Any] = {"sub": "an-id-of-alice", "email": "alice@faults.example"}
 
 
-class ImpatientKeySet(KeySet):
-    """The service's key set, with shorter times."""
-
-    fresh_seconds = 0.2
-    retry_seconds = 0.2
-    fetch_seconds = 3
-
-
 @asynccontextmanager
 async def with_keys(app: FastAPI) -> AsyncIterator[None]:
-    """Have an application use an ImpatientKeySet."""
+    """Have an application use a key set with shorter times."""
     async with httpx.AsyncClient() as client:
-        keys = ImpatientKeySet(app.state.settings.jwks_url, client)
+        keys = KeySet(app.state.settings.jwks_url, client, times=Times(0.2, 0.2, 3))
         app.state.keys, app.state.verifier = keys, TokenVerifier(keys)
         yield
         await keys.aclose()
