@@ -52,6 +52,19 @@ def test_signing_in_again_is_the_same_account(stock: Stack) -> None:
     assert stock.me(visitor) == account
 
 
+def test_a_user_who_is_deleted_has_no_account_and_no_tasks_any_more(stock: Stack) -> None:
+    visitor = stock.front_end.signed_up()
+    assert stock.call(visitor, "POST", "/api/me/tasks", json={"title": "mine"}).status_code == 201
+    headers = visitor.headers()
+    assert stock.service.get("/api/me/tasks", headers=headers).status_code == 200
+
+    deleted = visitor.post("delete-user", password=PASSWORD)
+
+    assert deleted.status_code == 200, deleted.text
+    assert stock.service.get("/api/me/tasks", headers=headers).status_code == 401
+    assert visitor.sign_in().status_code == 401
+
+
 def test_a_stranger_has_no_way_to_the_tasks_of_another(stock: Stack) -> None:
     alice, bob = stock.front_end.signed_up(), stock.front_end.signed_up()
     path = f"/api/{alice.user()['id']}/tasks"
