@@ -76,6 +76,8 @@ class AsyncioConnection(extensions.connection):
     _loop: asyncio.AbstractEventLoop | None = None
     _waiter: asyncio.Future[None] | None = None
     _descriptor: int
+    _broken: select.poll
+    """Polls the descriptor for errors only."""
     _cancelling: ThreadPoolExecutor
     _timeouts: Timeouts
     _last_used: float
@@ -94,6 +96,8 @@ class AsyncioConnection(extensions.connection):
         except OSError as error:
             self.close()
             raise psycopg2.OperationalError(str(error)) from error
+        self._broken = select.poll()
+        self._broken.register(self._descriptor, 0)  # errors are told unasked
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._advance)
         self._last_used = time.monotonic()
@@ -144,6 +148,10 @@ class AsyncioConnection(extensions.connection):
         """Read and write as far as possible without blocking."""
         try:
             state = self.poll()
+            # The server has gone, perhaps with some last words: read on until libpq sees the end.
+            # uvloop calls a reader no more once its descriptor has an error.
+            while state == extensions.POLL_READ and self._broken.poll(0):
+                state = self.poll()
         except psycopg2.Error as error:
             if self._waiter is None:
                 # The server has closed an idle connection: the next check of the pool finds out.

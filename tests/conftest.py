@@ -24,6 +24,11 @@ from tests.support.tokens import SigningKey
 MakeDatabase = Callable[[], str]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: many tests wait for something."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL that all workers of this run share, unless CI names its own."""
     load_profile()

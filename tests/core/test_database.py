@@ -1,5 +1,6 @@
 """Tests of the connections to PostgreSQL: statements per request, time-outs, broken connections."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,7 +12,11 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
+import uvloop
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import func, select
 
+from core.database import Session, make_engine
 from core.driver import Timeouts
 from core.migrations import upgrade
 from tests.conftest import MakeDatabase
@@ -141,6 +146,31 @@ def test_a_write_whose_connection_breaks_is_not_repeated(
     assert int(answer.headers["retry-after"]) > 0
     proxy.swallow = None
     assert [task["title"] for task in carol.tasks("GET").json()] == ["once"]
+
+
+@pytest.mark.parametrize(
+    "make_loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"]
+)
+def test_a_server_that_ends_the_connection_is_noticed_while_a_statement_runs(
+    proxy: PostgresProxy, make_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Its last words and the end are there at the same time: uvloop tells that once."""
+
+    async def ask() -> None:
+        engine = make_engine(proxy.url, 1)
+        async with Session(engine) as session:
+            await session.exec(select(func.now()))
+            proxy.terminate = "now()"
+            # The event loop looks at its sockets again when all has come.
+            asyncio.get_running_loop().call_soon(time.sleep, 0.2)
+            with pytest.raises(DBAPIError, match=r"terminating connection|closed"):
+                await session.exec(select(func.now()))
+        await engine.dispose()
+
+    started = time.monotonic()
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(ask())
+    assert time.monotonic() - started < 5
 
 
 def test_a_connection_that_goes_silent_ends_in_503_and_recovers(
@@ -356,6 +386,7 @@ def test_the_database_restarting_is_503_and_then_over(
         dave = Person(client, key)
         stop = threading.Event()
         codes: list[int] = []
+        started = time.monotonic()
 
         def write() -> None:
             while not stop.is_set():
@@ -379,6 +410,8 @@ def test_the_database_restarting_is_503_and_then_over(
         listed = dave.tasks("GET")
         assert listed.status_code == 200
         assert set(codes) <= {201, 503}
+        # The end of a connection is noticed at once, and not by the statement's time-out.
+        assert time.monotonic() - started < 5
         made = codes.count(201)
         assert made > 0
         # A 503 may have been written: its answer was lost, not its row.

@@ -12,6 +12,9 @@ from sqlalchemy import URL, make_url
 
 _STARTUP = 196608
 """The version number that opens the one startup message that is followed by typed ones."""
+_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+_FATAL = struct.pack("!ci", b"E", 4 + len(_FIELDS)) + _FIELDS
+"""What a server says before it ends a connection."""
 
 
 class PostgresProxy:
@@ -29,6 +32,8 @@ class PostgresProxy:
         """Pass on a statement that has this in it, but cut instead of passing its answer back."""
         self.swallows_once = False
         """Do that for one statement only, the first one."""
+        self.terminate: str | None = None
+        """Answer a statement that has this in it as a server does that ends the connection."""
         self.delay = 0.0
         """Seconds that whatever passes takes longer, in either direction."""
         self._forgotten: set[tuple[socket.socket, socket.socket]] = set()
@@ -106,6 +111,8 @@ class PostgresProxy:
                         if any(self.swallow and self.swallow in s for s in statements):
                             swallowing = True
                             self.swallow = None if self.swallows_once else self.swallow
+                        if self._ends(downstream, statements):
+                            received = b""
                     elif swallowing:
                         received = b""
                     if not received:
@@ -116,6 +123,15 @@ class PostgresProxy:
                     except OSError:
                         self._pairs.discard((downstream, upstream))
                         return
+
+    def _ends(self, downstream: socket.socket, statements: list[str]) -> bool:
+        """End the connection as a server does, where a statement asks for it."""
+        if not any(self.terminate and self.terminate in each for each in statements):
+            return False
+        downstream.sendall(_FATAL)
+        # Closed with a reset: what the client still sends meets an error.
+        downstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return True
 
 
 class _Messages:
