@@ -148,8 +148,8 @@ class AsyncioConnection(extensions.connection):
         """Read and write as far as possible without blocking."""
         try:
             state = self.poll()
-            # The server has gone, perhaps with some last words: read on until libpq sees the end.
-            # uvloop calls a reader no more once its descriptor has an error.
+            # The server has closed the connection: read on until libpq meets the end. uvloop calls
+            # the reader of a descriptor with an error only once.
             while state == extensions.POLL_READ and self._broken.poll(0):
                 state = self.poll()
         except psycopg2.Error as error:

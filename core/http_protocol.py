@@ -234,7 +234,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _parse_piece(self, piece: bytes) -> None:
         """Parse a piece. What comes after a response has to become headers in time as well.
 
-        That may be the rest of a body that nobody wanted, or blank lines: each piece of it has
+        That may be the rest of a body that was not read, or blank lines: each piece of it has
         just stopped uvicorn's own clock for idle connections.
         """
         self._headers_size += len(piece)

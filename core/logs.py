@@ -113,7 +113,7 @@ class _StderrHandler(logging.Handler):
             try:
                 os.write(2, text[start : start + select.PIPE_BUF])
             except OSError:
-                # Nobody reads it any more, and there is no other place to say so.
+                # The reader has gone, and there is no other place to report it.
                 return
 
 

@@ -22,7 +22,7 @@ from utils.tokens import Claims, InvalidTokenError, TokenVerifier
 MAX_REMEMBERED: Final = 100_000
 """How many subjects are remembered at most."""
 REMEMBERED_SECONDS: Final = 60
-"""How long: after a restore or a deletion elsewhere, nobody keeps access for longer."""
+"""How long: after a restore or a deletion elsewhere, no user keeps access for longer."""
 MAX_SUBJECT_LENGTH: Final = 255
 MAX_EMAIL_LENGTH: Final = 254
 

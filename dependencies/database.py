@@ -9,7 +9,7 @@ from core.database import Session
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:
-    """Yield a session, which gives its connection back before the response is sent."""
+    """Yield a session, which returns its connection to the pool before the response is sent."""
     async with Session(request.app.state.engine) as session:
         yield session
 

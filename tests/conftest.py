@@ -118,7 +118,7 @@ def client(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def sign_in(client: httpx.Client, key: SigningKey) -> Callable[..., Person]:
-    """Sign somebody in who is new, or has the claims that are given."""
+    """Sign in a new user, or one with these claims."""
 
     def sign_in(**claims: Any) -> Person:
         return Person(client, key, **claims)
@@ -128,11 +128,11 @@ def sign_in(client: httpx.Client, key: SigningKey) -> Callable[..., Person]:
 
 @pytest.fixture
 def alice(sign_in: Callable[..., Person]) -> Person:
-    """Return somebody with no tasks."""
+    """Return a user without tasks."""
     return sign_in()
 
 
 @pytest.fixture
 def bob(sign_in: Callable[..., Person]) -> Person:
-    """Return somebody else."""
+    """Return another user."""
     return sign_in()

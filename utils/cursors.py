@@ -18,7 +18,7 @@ class InvalidCursorError(Exception):
 class CursorCodec:
     """Signs cursors with a key that is derived from a secret, the same on every replica.
 
-    The derivation is slow on purpose (scrypt): nobody guesses the secret from a cursor.
+    The derivation is slow on purpose (scrypt): the secret cannot be guessed from a cursor.
     """
 
     def __init__(self, secret: str) -> None:

@@ -19,7 +19,7 @@ HASH_SECONDS = 10
 UNUSABLE_HASH = "!"
 """Stands where an account has no password; no password matches it."""
 
-# The salt and digest of a password that nobody knows: what a login is checked against when there
+# The salt and digest of an unknown password: what a login is checked against when there
 # is no hash.
 _NOBODYS = "wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
 

@@ -54,7 +54,7 @@ class _Verified:
 class TokenVerifier:
     """Checks tokens with a key set, and remembers those whose signature it has checked.
 
-    `clock` gives the seconds since 1970 (RFC 7519 §2, NumericDate); `max_remembered` is how many
+    `clock` returns the seconds since 1970 (RFC 7519 §2, NumericDate); `max_remembered` is how many
     tokens are remembered.
     """
 

@@ -16,7 +16,7 @@ class Gate:
         self.address = address
         self.service: httpx.Client
         self.is_shut = False
-        """Hang up on whoever comes, as if the service were away."""
+        """Close each connection at once, as if the service were down."""
         self.loses_answers = False
         """Let requests through, and hang up instead of passing the answer back."""
 

@@ -31,7 +31,7 @@ def ask(stack: Stack, token: str) -> httpx.Response:
 
 
 def detail_of_refusal(stack: Stack, visitor: Visitor) -> str:
-    """Send a request that has to be answered 401, and give the reason."""
+    """Send a request whose response has to be 401, and return the reason."""
     answer = ask(stack, visitor.token())
     assert answer.status_code == 401, answer.text
     detail: str = answer.json()["detail"]

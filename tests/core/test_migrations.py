@@ -44,7 +44,7 @@ def newest(url: str) -> bool:
 def test_a_process_waits_while_another_brings_the_database_up(make_database: MakeDatabase) -> None:
     url = make_database()
     assert not newest(url)
-    # Whoever holds the lock stands for the other process.
+    # The holder of the lock stands for the other process.
     holder = psycopg2.connect(url)
     with ThreadPoolExecutor(1) as threads, holder:
         with holder.cursor() as cursor:

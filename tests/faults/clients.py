@@ -58,7 +58,7 @@ def start(
 
 
 def await_end(process: subprocess.Popen[str]) -> str:
-    """Wait until clients have done; gives what they say, for `results` to read."""
+    """Wait until the clients have ended, and return their output for `results`."""
     assert process.stdout is not None
     return process.stdout.read()
 

@@ -30,7 +30,7 @@ HUNG = 3, 15
 
 @contextmanager
 def probing(server: Server) -> Iterator[list[float]]:
-    """Ask for /health twenty times a second, on one connection; gives the seconds it took."""
+    """Request /health twenty times a second, on one connection, and yield the seconds."""
     seconds: list[float] = []
     done = threading.Event()
 

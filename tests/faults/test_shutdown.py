@@ -29,7 +29,7 @@ CLIENTS = 20
 def write_until_told_to_close(
     server: Server, person: Person, name: str, running: threading.Barrier
 ) -> dict[str, int]:
-    """Write on one connection without a pause; gives the statuses by the titles that were sent.
+    """Write on one connection without a pause, and return the status of each title.
 
     A connection may only end where an answer said that it would.
     """

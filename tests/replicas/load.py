@@ -81,7 +81,7 @@ class Client:
         return answer
 
     def check(self, database_url: str) -> int:
-        """Compare the rows with the answers; gives the number of rows."""
+        """Compare the rows with the responses, and return the number of rows."""
         rows = execute(
             database_url,
             "SELECT id, title, completed FROM tasks WHERE user_id = %s",
@@ -112,7 +112,7 @@ def load(
 ) -> Iterator[Callable[[], Counter[tuple[str, int]]]]:
     """Let clients work meanwhile, then compare what they were told with the database.
 
-    Gives what counts the answers so far, by method and status.
+    Yield the counts of responses so far, by method and status.
     """
     stopped = threading.Event()
 

@@ -103,7 +103,7 @@ def test_three_at_once_bring_an_empty_database_up_and_are_ready(
     blocker = psycopg2.connect(url)
     with replicas(tmp_path, environment(url, key_server)) as three:
         with blocker, blocker.cursor() as cursor:
-            # Whoever makes this table has to wait: so all three are at their first step at once.
+            # To create this table they have to wait: so all three are at their first step at once.
             cursor.execute("CREATE TABLE alembic_version (version_num text)")
             for each in three:
                 each.start()

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -442,6 +443,7 @@ class Ownership(RuleBasedStateMachine):
             assert response.json() == list(self.tasks[who].values())
 
 
+@pytest.mark.slow
 def test_no_sequence_of_requests_reaches_the_tasks_of_another_user(
     client: httpx.Client, key: SigningKey, record_property: Callable[[str, object], None]
 ) -> None:

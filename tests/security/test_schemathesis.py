@@ -35,9 +35,6 @@ seed = 5
 [parameters]
 "path.user_id" = "me"
 "path.task_id" = {task}
-# Any value is a valid condition, which need not hold.
-"header.if-match" = "*"
-"header.if-none-match" = '"0"'
 
 [generation]
 allow-x00 = false

@@ -35,7 +35,7 @@ client_tls_cert_file = {certificate}
 def running_pgbouncer(
     database_url: str, folder: Path, port: int | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run a PgBouncer with three connections to a database; gives the pooled address."""
+    """Run a PgBouncer with three connections to a database; yield the pooled address."""
     need_package("pgbouncer")
     url = make_url(database_url)
     port = port or free_port()
@@ -52,7 +52,7 @@ def running_pgbouncer(
     configuration.write_text(
         _CONFIGURATION.format(upstream=upstream, port=port, certificate=certificate)
     )
-    # It will not be root; whoever runs PostgreSQL may use its socket.
+    # PgBouncer refuses to run as root; PostgreSQL's own user may use its socket.
     host = str(members["host"])
     user = Path(host).owner() if host.startswith("/") else "nobody"
     command = ["pgbouncer", "--quiet", *(["--user", user] if os.geteuid() == 0 else [])]

@@ -25,7 +25,7 @@ class OwnPostgres:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop it as an operator would: whoever is connected is told goodbye."""
+        """Stop it as an operator would: clients are told of the shutdown."""
         self._server.stop()
 
     def restart(self) -> None:

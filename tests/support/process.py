@@ -110,7 +110,7 @@ def running_server(folder: Path, environment: Mapping[str, str], *options: str) 
 def running_process(
     folder: Path, environment: Mapping[str, str], *options: str
 ) -> Iterator[tuple[httpx.Client, list[str]]]:
-    """Run uvicorn; gives a client and the lines of its log, which are there in the end."""
+    """Run uvicorn; yield a client, and a list that has the lines of its log at the end."""
     lines: list[str] = []
     with (
         running_server(folder, environment, *options) as server,

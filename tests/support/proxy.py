@@ -14,7 +14,7 @@ _STARTUP = 196608
 """The version number that opens the one startup message that is followed by typed ones."""
 _FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
 _FATAL = struct.pack("!ci", b"E", 4 + len(_FIELDS)) + _FIELDS
-"""What a server says before it ends a connection."""
+"""What a server sends before it closes a connection."""
 
 
 class PostgresProxy:
@@ -33,7 +33,7 @@ class PostgresProxy:
         self.swallows_once = False
         """Do that for one statement only, the first one."""
         self.terminate: str | None = None
-        """Answer a statement that has this in it as a server does that ends the connection."""
+        """Respond to a statement that has this in it as a server that is shut down does."""
         self.delay = 0.0
         """Seconds that whatever passes takes longer, in either direction."""
         self._forgotten: set[tuple[socket.socket, socket.socket]] = set()
@@ -108,9 +108,7 @@ class PostgresProxy:
                     if source is downstream:
                         statements = messages.read(received)
                         self.statements += statements
-                        if any(self.swallow and self.swallow in s for s in statements):
-                            swallowing = True
-                            self.swallow = None if self.swallows_once else self.swallow
+                        swallowing = swallowing or self._swallows(statements)
                         if self._ends(downstream, statements):
                             received = b""
                     elif swallowing:
@@ -124,8 +122,14 @@ class PostgresProxy:
                         self._pairs.discard((downstream, upstream))
                         return
 
+    def _swallows(self, statements: list[str]) -> bool:
+        if not any(self.swallow and self.swallow in each for each in statements):
+            return False
+        self.swallow = None if self.swallows_once else self.swallow
+        return True
+
     def _ends(self, downstream: socket.socket, statements: list[str]) -> bool:
-        """End the connection as a server does, where a statement asks for it."""
+        """Close the connection as a server does, where a statement is to have that."""
         if not any(self.terminate and self.terminate in each for each in statements):
             return False
         downstream.sendall(_FATAL)

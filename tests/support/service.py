@@ -26,7 +26,7 @@ ORIGIN = "http://localhost:3000"
 
 
 def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
-    """Return settings for the tests, which sign up more often than anybody may."""
+    """Return settings for the tests, which sign up more often than the default limit allows."""
     return Settings(
         _env_file=None,
         **{
@@ -106,7 +106,7 @@ def running_service(
 
 
 class Person:
-    """Somebody who is signed in at the front end, and speaks to the service."""
+    """A user who is signed in at the front end, and sends requests to the service."""
 
     def __init__(self, client: httpx.Client, key: SigningKey, **claims: Any) -> None:
         self.client = client
