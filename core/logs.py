@@ -107,14 +107,20 @@ class _StderrHandler(logging.Handler):
         lines, self._lines = self._lines, []
         text = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
         for start in range(0, len(text), select.PIPE_BUF):
-            while not self._poller.poll(100):
-                if time.monotonic() > self.deadline:
-                    return
+            if not self._is_writable():
+                return
             try:
                 os.write(2, text[start : start + select.PIPE_BUF])
             except OSError:
                 # The reader has gone, and there is no other place to report it.
                 return
+
+    def _is_writable(self) -> bool:
+        """Wait until standard error takes something. Return False if it does not by `deadline`."""
+        while time.monotonic() < self.deadline:
+            if self._poller.poll(100):
+                return True
+        return bool(self._poller.poll(0))
 
 
 class _Listener(QueueListener):
