@@ -320,14 +320,9 @@ CHUNKED = (
 )
 UNREAD = {
     "pipelined requests": (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2_000),
-    "pipelined requests with bodies": (
-        b"",
-        b"POST /api/me/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + b"a" * 50_000,
-    ),
     "an address": (b"GET /", b"a" * 100_000),
     "a trailer": (CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"a" * 100_000),
     "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: aaaaaaaaaaaa\r\n" * 6_000),
-    "a chunk's extension": (CHUNKED + b"2;", b"a" * 100_000),
 }
 
 
