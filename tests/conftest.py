@@ -18,7 +18,7 @@ from sandbox.postgres import running_postgres
 from tests.support.database import execute
 from tests.support.fuzzing import load_profile
 from tests.support.keyserver import KeyServer, running_key_server
-from tests.support.service import Person, make_settings, running_service
+from tests.support.service import Person, make_settings, quick_hashes, running_service
 from tests.support.tokens import SigningKey
 
 MakeDatabase = Callable[[], str]
@@ -112,7 +112,8 @@ def key_server(key: SigningKey) -> Iterator[KeyServer]:
 @pytest.fixture(scope="session")
 def client(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
     """Run the service that the tests of one worker share; each test brings its own people."""
-    with running_service(make_settings(database_url, key_server.url)) as client:
+    settings = make_settings(database_url, key_server.url)
+    with running_service(settings, adapt=quick_hashes) as client:
         yield client
 
 

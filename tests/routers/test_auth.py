@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -12,8 +12,9 @@ import pytest
 from passlib.context import CryptContext
 
 from tests.support.database import execute
+from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
-from tests.support.service import Person
+from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 
 PASSWORD = "correct horse battery staple"
@@ -45,17 +46,24 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return hashes
 
 
+@pytest.fixture(scope="module")
+def production(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
+    """Run the service with the cost of hashes that it has in production."""
+    with running_service(make_settings(database_url, key_server.url)) as client:
+        yield client
+
+
 # Signing up, then logging in
 
 
 def test_sign_up_then_log_in_and_only_a_bcrypt_hash_is_stored(
-    client: httpx.Client, database_url: str, caplog: pytest.LogCaptureFixture
+    production: httpx.Client, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     email, password = new_address(), f"pass-{uuid4().hex}"
     with caplog.at_level(logging.DEBUG):
-        made = sign_up(client, email, password)
-        came_in = log_in(client, email, password)
-        refused = log_in(client, email, f"{password}x")
+        made = sign_up(production, email, password)
+        came_in = log_in(production, email, password)
+        refused = log_in(production, email, f"{password}x")
     assert made.status_code == 201
     assert set(made.json()) == {"id", "email", "created_at"}
     assert made.json()["email"] == email
@@ -231,10 +239,10 @@ def test_a_password_of_8_characters_is_the_same_composed_and_decomposed(
 
 
 def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
-    client: httpx.Client, sign_in: Callable[..., Person], checks: list[str]
+    production: httpx.Client, sign_in: Callable[..., Person], checks: list[str]
 ) -> None:
     email, only_token = new_address(), new_address()
-    sign_up(client, email)
+    sign_up(production, email)
     sign_in(email=only_token)
     tries = [
         (email, "not the right one"),
@@ -249,7 +257,7 @@ def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
     responses = []
     for address, password in tries:
         checks.clear()
-        response = log_in(client, address, password)
+        response = log_in(production, address, password)
         assert_problem(response, 401)
         assert len(checks) == 1
         assert checks[0].startswith("$2b$12$")
