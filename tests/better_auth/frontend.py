@@ -21,7 +21,7 @@ PASSWORD = "correct horse battery staple"
 
 
 class Visitor:
-    """Somebody in front of the front end, with a browser's cookies."""
+    """A user of the front end, with a browser's cookies."""
 
     def __init__(self, address: str, origin: str, forwarded_for: str | None = None) -> None:
         self.email = f"{uuid4().hex}@example.com"
@@ -104,7 +104,7 @@ class FrontEnd:
             self._process = None
 
     def visitor(self, **options: Any) -> Visitor:
-        """Return somebody new, not signed up yet."""
+        """Return a new visitor, not signed up yet."""
         visitor = Visitor(self.address, self.origin, **options)
         self._visitors.enter_context(visitor.http)
         return visitor

@@ -23,7 +23,7 @@ class Gate:
 
 @contextmanager
 def running_gate() -> Iterator[Gate]:
-    """Run a gate on a port of its own; what lies behind it is said later."""
+    """Run a gate on a port of its own; what lies behind it is set later."""
 
     class Handler(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -111,7 +111,7 @@ def test_a_second_sign_up_with_the_same_address_is_refused(backend_ids: Stack) -
     assert again.sign_up().status_code == 422
 
 
-def test_nobody_can_choose_the_account_that_they_are(stack: Stack) -> None:
+def test_users_cannot_choose_their_account(stack: Stack) -> None:
     victim = stack.front_end.signed_up()
     account = stack.me(victim)
     for field, value in (("backendId", str(account["id"])), ("backendEmail", victim.email)):
@@ -130,7 +130,7 @@ def gated(request: pytest.FixtureRequest, run_stack: RunStack) -> Iterator[tuple
         yield stack, gate
 
 
-def test_while_the_service_is_away_nobody_signs_up_or_is_told_a_wrong_password(
+def test_while_the_service_is_down_sign_up_fails_and_no_password_is_called_wrong(
     gated: tuple[Stack, Gate],
 ) -> None:
     stack, gate = gated
@@ -237,7 +237,7 @@ def test_in_c_an_account_that_better_auth_does_not_know_gets_in_by_signing_up(
     assert one_password_store.me(visitor) == account
 
 
-def test_in_c_nobody_signs_in_while_the_service_is_away(run_stack: RunStack) -> None:
+def test_in_c_sign_in_fails_while_the_service_is_down(run_stack: RunStack) -> None:
     with (
         running_gate() as gate,
         run_stack("lib/auth-one-password-store", BACKEND_URL=gate.address) as stack,

@@ -437,7 +437,7 @@ def test_200_clients_at_once_are_all_answered_on_the_default_pool(
             each.settimeout(20)
             each.connect(address)
             each.sendall(request(erin.id, erin.token, "GET"))
-        # Those that do not read hold no connection and no thread that somebody else needs.
+        # Those that do not read hold no connection and no thread that others need.
         for _ in range(10):
             assert erin.tasks("GET").status_code == 200
         for each in clients if reading else clients[:20]:

@@ -103,7 +103,7 @@ def test_a_request_has_one_line_with_the_route_and_the_user(
     ("method", "path", "status"),
     [("GET", "/secret/path", 404), ("DELETE", "/health", 405), ("OPTIONS", "/api/1/tasks", 405)],
 )
-def test_a_request_of_nobody_to_nowhere_has_its_line_too(
+def test_a_request_without_token_or_route_has_its_line_too(
     client: httpx.Client, lines: Lines, method: str, path: str, status: int
 ) -> None:
     request_id = uuid4().hex

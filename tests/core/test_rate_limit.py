@@ -380,7 +380,7 @@ def test_without_redis_sign_in_goes_on_with_a_limit_in_memory_and_comes_back_to_
         assert warning.startswith("Redis cannot be used (ConnectionError)")
     caplog.clear()
     time.sleep(RETRY_SECONDS)
-    # It is asked again by now, in vain, and nothing more is said of that.
+    # It has been tried again by now, in vain, and that is not logged again.
     assert statuses(one, 1) == statuses(two, 1) == [429]
     assert warnings(caplog) == []
 

@@ -257,7 +257,7 @@ NOBODIES = [str(MAX_ID), str(MAX_ID + 1), "9" * 255]
 
 @pytest.mark.parametrize("subject", NOBODIES, ids=[each[:22] for each in NOBODIES])
 @endpoints
-def test_a_decimal_sub_of_nobody_is_404_at_its_own_path(  # noqa: PLR0913 - its fixtures
+def test_a_decimal_sub_without_an_account_is_404_at_its_own_path(  # noqa: PLR0913 - its fixtures
     client: httpx.Client,
     key: SigningKey,
     alice: Person,
@@ -330,7 +330,7 @@ def test_any_other_subject_is_better_auths_own_id_and_names_a_path(
 # --- Better Auth's own ids ------------------------------------------------------------------
 
 
-def test_an_account_is_made_at_the_first_request_with_a_password_that_nobody_has(
+def test_an_account_is_made_at_the_first_request_with_an_unusable_password(
     client: httpx.Client, who: Callable[..., httpx.Response], database_url: str
 ) -> None:
     subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
@@ -385,7 +385,7 @@ def test_an_account_is_not_linked_unless_the_e_mail_address_is_verified(
 
 
 @pytest.mark.parametrize("verified", [True, False])
-def test_an_account_that_is_linked_is_nobody_elses(
+def test_a_linked_account_belongs_to_no_other_subject(
     who: Callable[..., httpx.Response], database_url: str, *, verified: bool
 ) -> None:
     subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
@@ -532,7 +532,7 @@ def test_the_subject_that_was_used_least_recently_is_forgotten_first(
         assert (looked_up(proxy) == 1) is is_known
 
 
-def test_a_number_of_nobody_is_not_remembered(
+def test_a_number_without_an_account_is_not_remembered(
     who: Callable[..., httpx.Response], database_url: str
 ) -> None:
     ((next_id,),) = execute(database_url, "SELECT 10^12::bigint + (random() * 10^9)::bigint")
@@ -560,7 +560,7 @@ def forgetful(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client
         yield client
 
 
-def test_after_a_restore_nobody_gets_the_tasks_of_the_one_who_has_the_id_now(
+def test_after_a_restore_no_subject_gets_the_tasks_of_the_new_holder_of_its_id(
     forgetful: httpx.Client, key: SigningKey, database_url: str
 ) -> None:
     """An older dump comes back under the running service, and another user gets the same id."""
@@ -623,7 +623,7 @@ def test_the_path_takes_the_decimal_id_and_the_sub(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("rest", ["", "/1"])
-def test_any_other_path_is_somebody_elses(
+def test_any_other_path_belongs_to_another_user(
     alice: Person, bob: Person, spelling: str, rest: str
 ) -> None:
     me = alice.call("GET", "/api/auth/me").json()
@@ -643,7 +643,7 @@ def test_any_other_path_is_somebody_elses(
 
 
 @endpoints
-def test_a_path_of_somebody_else_is_403_whatever_else_is_wrong(
+def test_a_path_of_another_user_is_403_whatever_else_is_wrong(
     alice: Person, bob: Person, method: str, path: str
 ) -> None:
     if "{id}" not in path:

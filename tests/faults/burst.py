@@ -28,7 +28,7 @@ class Burst:
         return [answer.status_code for answer in list(self.answers.values())]
 
     def await_answer(self, status: int, seconds: float = 20) -> float:
-        """Wait for an answer to a request that is made from now on; gives how long it took."""
+        """Wait for the response to a request made from now on, and return how long it took."""
         known = len(self.answers)
         began = time.monotonic()
         while status not in self.statuses()[known + WRITERS :]:

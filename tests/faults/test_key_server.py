@@ -35,7 +35,7 @@ async def with_keys(app: FastAPI) -> AsyncIterator[None]:
 
 
 def busy(ask: Callable[[], httpx.Response], seconds: float) -> list[httpx.Response]:
-    """Have many clients ask again and again for a while; gives all answers."""
+    """Have many clients send requests for a while, and return all responses."""
     end = time.monotonic() + seconds
 
     def go_on(_: int) -> list[httpx.Response]:

@@ -174,7 +174,7 @@ def test_a_database_that_may_not_be_written_to_for_a_while_is_503(
     alice.create()
 
 
-def test_a_pool_that_is_used_up_is_503_and_who_has_a_connection_keeps_it(
+def test_a_pool_that_is_used_up_is_503_and_holders_of_a_connection_keep_it(
     own_postgres: OwnPostgres,
     key: SigningKey,
     key_server: KeyServer,

@@ -122,7 +122,7 @@ def server(tmp_path: Path, proxy: PostgresProxy, key_server: KeyServer) -> Itera
 
 @pytest.fixture
 def reader(server: Server, key: SigningKey, database_url: str) -> Iterator[Person]:
-    """Sign in somebody whose list has several pages."""
+    """Sign in a user whose list has several pages."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
         person = Person(client, key)
         execute(

@@ -89,7 +89,7 @@ def test_requests_in_flight_finish_and_the_process_ends(
 
 
 @pytest.mark.serial
-def test_whoever_keeps_it_from_ending_is_cut_off_after_the_grace_time(
+def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
     tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
     """Clients that do not read, a client that does not finish its request, and a slow statement."""

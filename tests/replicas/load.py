@@ -23,7 +23,7 @@ UNKNOWN = {502, 504, CUT}
 
 
 class Client:
-    """Somebody who makes, reads, changes and deletes tasks, and remembers each answer."""
+    """A client that creates, reads, changes and deletes tasks, and keeps each response."""
 
     def __init__(self, person: Person) -> None:
         self._person = person

@@ -82,7 +82,7 @@ def client(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def await_locks(database_url: str, count: int) -> None:
-    """Wait until that many statements wait for what somebody else has locked."""
+    """Wait until that many statements wait for a lock."""
     deadline = time.monotonic() + 20
     while True:
         ((waiting,),) = execute(
@@ -237,7 +237,7 @@ def test_one_after_another_killed_under_load_loses_and_doubles_nothing(
     assert failures <= CLIENTS * len(stack.replicas)
 
 
-def test_one_whose_machine_is_gone_costs_a_request_a_second_and_fails_none(
+def test_a_replica_whose_machine_is_gone_costs_a_request_a_second_and_fails_none(
     stack: Stack, client: httpx.Client, key: SigningKey
 ) -> None:
     person = Person(client, key)
@@ -299,7 +299,7 @@ def test_a_client_address_has_one_limit_at_all_of_them_whatever_it_says_of_itsel
         assert attempts(stack, address, ATTEMPTS + 3) == {400: ATTEMPTS, 429: 3}
         # Each of them has counted.
         await_logged(stack, f"request=from-{address}")
-    # Somebody else's address, or the proxy's own, is none to hide behind either.
+    # Another client's address, or the proxy's own, does not evade the limit either.
     for claims in ("127.0.0.13", "127.0.0.1", "127.0.0.13, 127.0.0.1"):
         assert attempts(stack, "127.0.0.11", 2, claims) == {429: 2}
     assert attempts(stack, "127.0.0.13", 1) == {400: 1}

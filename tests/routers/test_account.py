@@ -119,7 +119,7 @@ def test_a_replica_that_remembers_the_account_shows_nothing_and_soon_refuses_the
     assert_problem(replica.get(path, headers=alice.headers), 401)
 
 
-def test_the_mark_of_a_deletion_names_nobody_and_goes_after_30_days(
+def test_the_mark_of_a_deletion_names_no_user_and_goes_after_30_days(
     sign_in: Callable[..., Person], database_url: str
 ) -> None:
     marks = "SELECT * FROM deleted_subjects"

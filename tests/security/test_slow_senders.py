@@ -45,7 +45,7 @@ def connect(client: httpx.Client) -> socket.socket:
 
 
 def drip(client: httpx.Client, start: bytes, piece: bytes) -> tuple[float, bytes]:
-    """Send a start, then a piece a second; gives when the connection ended, and all that came."""
+    """Send a start, then a piece a second; return when the connection ended, and all that came."""
     began = time.monotonic()
     answer = b""
     limit = began + LimitedHttpProtocol.header_seconds + GRACE_SECONDS
@@ -236,7 +236,7 @@ def impatient(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reading", [True, False], ids=["slowly", "not"])
-def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
+def test_clients_that_do_not_read_are_disconnected_and_slow_readers_are_not(
     impatient: httpx.Client, key: SigningKey, *, reading: bool
 ) -> None:
     alice = Person(impatient, key)
@@ -295,7 +295,7 @@ def process(production: httpx.Client) -> psutil.Process:
 
 
 def flood(client: httpx.Client, start: bytes, more: bytes, seconds: float) -> float:
-    """Send on 60 connections, without reading; returns how long /health took at most."""
+    """Send on 60 connections, without reading, and return how long /health took at most."""
     longest = 0.0
     peers = [connect(client) for _ in range(60)]
     for peer in peers:

@@ -70,7 +70,7 @@ class Store:
 
     @contextmanager
     def container(self, image: str) -> Iterator[tuple[str, Path]]:
-        """Make a container of an image; gives its name and its root file system."""
+        """Make a container of an image, and yield its name and its root file system."""
         name = self.buildah("from", "--pull-never", image)
         try:
             yield name, Path(self.buildah("mount", name))

@@ -17,7 +17,7 @@ REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """Run a server that reads requests and never responds; gives its port."""
+    """Run a server that reads requests and never responds; yield its port."""
     stopped = threading.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener, ExitStack() as peers:
         listener.settimeout(0.05)

@@ -1,4 +1,4 @@
-"""A real key server that rotates its keys, fails, hangs and talks rubbish as it is told."""
+"""A real key server that rotates its keys, fails, hangs and sends invalid responses on request."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class KeyServer:
         self.trickle = 0.0
         """Seconds between two bytes of the body."""
         self.endless = False
-        """Whether to go on answering for as long as somebody reads."""
+        """Whether to go on responding for as long as the client reads."""
         self.sent = 0
         """How many bytes of endless answers were sent."""
 
@@ -80,7 +80,7 @@ def running_key_server(*keys: SigningKey, port: int = 0) -> Iterator[KeyServer]:
 
 
 class Clock:
-    """Seconds that pass when they are told to, and a microsecond each time somebody looks."""
+    """Seconds that pass when they are told to, and a microsecond at each look."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now

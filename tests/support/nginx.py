@@ -46,12 +46,12 @@ def site(port: int, upstreams: Sequence[int]) -> str:
 
 @contextmanager
 def running_nginx(folder: Path, upstreams: Sequence[int]) -> Iterator[str]:
-    """Run an nginx before services on these ports of this machine; gives its address."""
+    """Run an nginx before services on these ports of this machine; yield its address."""
     need_package("nginx")
     port = free_port()
     (folder / "site.conf").write_text(site(port, upstreams))
     main = folder / "nginx.conf"
-    # Its workers would otherwise be somebody who may not look into this folder.
+    # Its workers would otherwise run as a user who may not read this folder.
     main.write_text(_MAIN.format(user="user root;" if os.geteuid() == 0 else ""))
     command = ["nginx", "-e", "error.log", "-p", str(folder), "-c", str(main)]
     with subprocess.Popen(command, cwd=folder) as process:

@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 def await_port(port: int) -> None:
-    """Wait until somebody listens on a port of this machine."""
+    """Wait until a process listens on a port of this machine."""
     deadline = time.monotonic() + 60
     while True:
         try:

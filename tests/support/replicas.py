@@ -54,7 +54,7 @@ class Replica:
                 time.sleep(0.02)
 
     def end(self) -> int:
-        """Ask it to end, and wait; gives its exit status."""
+        """Ask it to end, wait, and return its exit status."""
         assert self._process
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=30)

@@ -20,7 +20,7 @@ class Silent:
 
 @contextmanager
 def running_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
-    """Run a server on a port of its own, or on the one that is given; gives its origin."""
+    """Run a server on a port of its own, or on the one that is given; yield its origin."""
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     # Nobody waits for an answer that is not over when the test is.
     server.daemon_threads = True

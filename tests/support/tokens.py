@@ -99,7 +99,7 @@ class SigningKey:
 
 
 def good_claims() -> dict[str, Any]:
-    """Return the claims of a stock Better Auth token, of somebody new."""
+    """Return the claims of a stock Better Auth token, of a new user."""
     now = int(time.time())
     subject = uuid4().hex
     return {

@@ -76,7 +76,7 @@ def test_sign_ups_neither_block_other_requests_nor_take_more_threads_than_there_
     assert 1 <= held.most <= (os.cpu_count() or 1)
 
 
-def test_who_waits_too_long_for_a_hash_is_told_so_and_has_no_account(
+def test_a_sign_up_that_waits_too_long_for_a_hash_is_503_and_makes_no_account(
     database_url: str, key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager

@@ -315,7 +315,7 @@ values = st.recursive(
         max_size=3,
     ),
 )
-def test_whatever_our_own_key_signs_the_service_answers_calmly(
+def test_whatever_our_own_key_signs_is_answered_without_a_5xx(
     service: httpx.Client, keys: Keys, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
     token = keys["EdDSA"].raw_token(
