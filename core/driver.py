@@ -146,6 +146,8 @@ class AsyncioConnection(extensions.connection):
 
     def _advance(self) -> None:
         """Read and write as far as possible without blocking."""
+        if self._loop is None:
+            return
         try:
             state = self.poll()
             # The server has closed the connection: read on until libpq meets the end. uvloop calls
@@ -158,8 +160,6 @@ class AsyncioConnection(extensions.connection):
                 self._detach()
             else:
                 self._settle(error)
-            return
-        if self._loop is None:
             return
         if state == extensions.POLL_WRITE:
             # The statement is longer than what the socket takes at once.

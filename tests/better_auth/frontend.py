@@ -110,7 +110,7 @@ class FrontEnd:
         return visitor
 
     def signed_up(self, **more: Any) -> Visitor:
-        """Return a visitor who has just signed up, with these members in the form."""
+        """Return a visitor who has just signed up, with these fields in the form."""
         visitor = self.visitor()
         answer = visitor.sign_up(**more)
         assert answer.status_code == 200, answer.text + self.log()

@@ -47,7 +47,7 @@ def proxied(proxy: PostgresProxy, key_server: KeyServer) -> Iterator[httpx.Clien
 
 @pytest.fixture
 def carol(proxied: httpx.Client, key: SigningKey) -> Person:
-    """Return a user who is known already, on the service behind the proxy."""
+    """Return a user of the service behind the proxy, whose account exists."""
     return Person(proxied, key)
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,8 @@ from tests.support.problems import assert_problem
 from tests.support.redis import PASSWORD as REDIS_PASSWORD
 from tests.support.redis import RedisServer, running_redis
 from tests.support.service import ORIGIN, make_settings, quick_hashes, running_service
+
+running_cheaply = partial(running_service, adapt=quick_hashes)
 
 
 def attempt(
@@ -41,7 +44,7 @@ def test_more_attempts_than_the_limit_are_429_on_signup_and_login_together(
     database_url: str, key_server: KeyServer
 ) -> None:
     settings = make_settings(database_url, key_server.url, auth_rate_limit="3/minute")
-    with running_service(settings, adapt=quick_hashes) as client:
+    with running_cheaply(settings) as client:
         for path in ("signup", "login", "signup"):
             assert_problem(attempt(client, path), 400)
         for path in ("signup", "login"):
@@ -58,7 +61,7 @@ def test_after_the_time_that_the_answer_names_there_is_another_attempt(
     database_url: str, key_server: KeyServer
 ) -> None:
     settings = make_settings(database_url, key_server.url, auth_rate_limit="2/second")
-    with running_service(settings, adapt=quick_hashes) as client:
+    with running_cheaply(settings) as client:
         answers = [attempt(client) for _ in range(3)]
         assert_problem(answers[-1], 429)
         time.sleep(int(answers[-1].headers["retry-after"]))
@@ -69,9 +72,7 @@ def test_behind_a_proxy_that_is_trusted_each_address_has_its_own_limit(
     database_url: str, key_server: KeyServer
 ) -> None:
     settings = make_settings(database_url, key_server.url, auth_rate_limit="2/minute")
-    with running_service(
-        settings, adapt=quick_hashes, proxy_headers=True, forwarded_allow_ips="127.0.0.1"
-    ) as client:
+    with running_cheaply(settings, proxy_headers=True, forwarded_allow_ips="127.0.0.1") as client:
         for address in ("192.0.2.1", "192.0.2.2"):
             assert statuses(client, 3, address) == [400, 400, 429]
         # What the caller itself claims stands further left, and does not count.
@@ -90,7 +91,7 @@ def test_a_forged_address_changes_nothing(
     database_url: str, key_server: KeyServer, options: dict[str, Any]
 ) -> None:
     settings = make_settings(database_url, key_server.url, auth_rate_limit="2/minute")
-    with running_service(settings, adapt=quick_hashes, **options) as client:
+    with running_cheaply(settings, **options) as client:
         seen = [statuses(client, 1, f"192.0.2.{n}")[0] for n in range(3)]
         assert seen == [400, 400, 429]
 
@@ -141,7 +142,7 @@ def test_a_strangers_guesses_do_not_lock_the_owner_out_until_there_are_a_hundred
     database_url: str, key_server: KeyServer, checks: list[str], storage_url: str
 ) -> None:
     settings = make_settings(database_url, key_server.url, rate_limit_storage_url=storage_url)
-    with running_service(settings, adapt=quick_hashes, **BEHIND_PROXY) as client:
+    with running_cheaply(settings, **BEHIND_PROXY) as client:
         email = new_account(client)
         for stranger in range(10):
             address = f"198.51.100.{stranger}"
@@ -312,8 +313,8 @@ def replicas(
         rate_limit_storage_url=redis_server.url,
     )
     with (
-        running_service(settings, adapt=quick_hashes) as one,
-        running_service(settings, adapt=quick_hashes) as two,
+        running_cheaply(settings) as one,
+        running_cheaply(settings) as two,
     ):
         yield one, two
 
@@ -346,8 +347,8 @@ def test_two_services_share_the_limit_of_an_account_and_redis_does_not_learn_its
 ) -> None:
     settings = make_settings(database_url, key_server.url, rate_limit_storage_url=redis_server.url)
     with (
-        running_service(settings, adapt=quick_hashes) as one,
-        running_service(settings, adapt=quick_hashes) as two,
+        running_cheaply(settings) as one,
+        running_cheaply(settings) as two,
     ):
         email = new_account(one)
         assert fail(one, email, 5) + fail(two, email, 5) == [401] * 10
@@ -432,7 +433,7 @@ def test_the_service_starts_without_redis_and_does_not_say_its_password(
         settings = make_settings(
             database_url, key_server.url, auth_rate_limit="2/minute", rate_limit_storage_url=url
         )
-        with running_service(settings, adapt=quick_hashes) as client:
+        with running_cheaply(settings) as client:
             assert statuses(client, 3) == [400, 400, 429]
         (warning,) = warnings(caplog)
         assert warning.startswith(f"Redis cannot be used ({reason})")

@@ -123,14 +123,14 @@ class PostgresProxy:
                         return
 
     def _swallows(self, statements: list[str]) -> bool:
-        if not any(self.swallow and self.swallow in each for each in statements):
+        if not _have(statements, self.swallow):
             return False
         self.swallow = None if self.swallows_once else self.swallow
         return True
 
     def _ends(self, downstream: socket.socket, statements: list[str]) -> bool:
-        """Close the connection as a server does, where a statement is to have that."""
-        if not any(self.terminate and self.terminate in each for each in statements):
+        """Close the connection as a server does, if a statement has `terminate` in it."""
+        if not _have(statements, self.terminate):
             return False
         downstream.sendall(_FATAL)
         # Closed with a reset: what the client still sends meets an error.
@@ -161,6 +161,10 @@ class _Messages:
                 self._started = struct.unpack_from("!i", message, 4)[0] == _STARTUP
             elif message[:1] == b"Q":
                 statements.append(message[5:-1].decode())
+
+
+def _have(statements: list[str], part: str | None) -> bool:
+    return part is not None and any(part in each for each in statements)
 
 
 def _connect(url: URL) -> socket.socket:

@@ -106,7 +106,7 @@ def running_service(
 
 
 class Person:
-    """A user who is signed in at the front end, and sends requests to the service."""
+    """A user with a token of the front end, and requests to the service."""
 
     def __init__(self, client: httpx.Client, key: SigningKey, **claims: Any) -> None:
         self.client = client
