@@ -9,17 +9,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
 from core.logs import configure_logging
 from core.settings import Settings
 from main import create_app
 from sandbox.front_end import check_node, run_front_end
 from sandbox.issuer import Issuer
-from sandbox.postgres import STOP_SIGNALS, running_postgres
+from sandbox.postgres import BIN, STOP_SIGNALS, running_postgres
 from sandbox.server import serving
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
@@ -50,6 +51,28 @@ In the documentation, call POST /api/auth/token, then click Authorize and paste 
 Ctrl-C stops everything; the data stays.
 """
 
+POSTGRES_GREETING = """
+PostgreSQL   {database}
+Data         {folder}
+
+The service's .env, with Better Auth on port 3000:
+
+  DATABASE_URL={database}
+  JWKS_URL=http://localhost:3000/api/auth/jwks
+  JWT_ISSUER=http://localhost:3000
+  JWT_AUDIENCE=http://localhost:3000
+
+Better Auth needs a database of its own. Paste this line into another terminal, once:
+
+  {psql} '{database}' -c 'CREATE DATABASE better_auth'
+
+The front end's .env:
+
+  DATABASE_URL={better_auth}
+
+Ctrl-C stops it; the data stays.
+"""
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -76,7 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="the service's port (8000)")
     parser.add_argument("--data", type=Path, default=FOLDER, help="the data's folder (.sandbox)")
-    parser.add_argument("--front-end", action="store_true", help="with examples/nextjs (Node.js)")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--front-end", action="store_true", help="with examples/nextjs (Node.js)")
+    parts.add_argument("--postgres", action="store_true", help="PostgreSQL alone")
     parser.add_argument("--front-end-port", type=int, default=3000, help="its port (3000)")
     options = parser.parse_args()
     if options.front_end:
@@ -85,11 +110,16 @@ def main() -> None:
     # Signals wait until `sigwait` asks for them: one that arrived earlier, or a second one later,
     # would interrupt PostgreSQL's own programs and leave a server running.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    with locked(folder), listen(options.port) as listener:
+    with (
+        locked(folder),
+        nullcontext() if options.postgres else listen(options.port) as listener,
+    ):
         print("Starting PostgreSQL …", flush=True)
         try:
             with running_postgres(folder / "postgres") as database:
-                if options.front_end:
+                if listener is None:
+                    wait(database, folder)
+                elif options.front_end:
                     run_front_end(listener, database, folder, options.front_end_port)
                 else:
                     run_service(listener, database, folder)
@@ -98,6 +128,19 @@ def main() -> None:
             if signal.sigpending().isdisjoint(STOP_SIGNALS):
                 raise
     print("Stopped.")
+
+
+def wait(database: str, folder: Path) -> None:
+    """Print how to use the PostgreSQL, and wait for a stop signal."""
+    better_auth = make_url(database).set(database="better_auth")
+    greeting = POSTGRES_GREETING.format(
+        database=database,
+        better_auth=better_auth.render_as_string(hide_password=False),
+        psql=shlex.quote(str(BIN / "psql")),
+        folder=folder,
+    )
+    print(greeting, flush=True)
+    signal.sigwait(STOP_SIGNALS)
 
 
 def run_service(listener: socket.socket, database: str, folder: Path) -> None:

@@ -22,6 +22,9 @@ with warnings.catch_warnings():
 
 from core.migrations import upgrade
 
+BIN = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]
+"""The folder of PostgreSQL's programs."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Sent by Ctrl-C, by `kill`, and when a terminal is closed."""
 

@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.database import execute
+from tests.support.process import running_process
 from tests.support.programs import need_package
 
 pytestmark = pytest.mark.slow
@@ -29,9 +31,12 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def start(self, port: str = "0") -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--port", port, "--data", str(self.folder)],
+            [
+                *(sys.executable, "-m", "sandbox", "--data", str(self.folder)),
+                *("--port", "0", *options),
+            ],
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -40,9 +45,9 @@ class Sandbox:
         )
 
     @contextmanager
-    def running(self) -> Iterator[str]:
+    def running(self, *options: str) -> Iterator[str]:
         """Run it until the block ends, then press Ctrl-C; yields what it printed at first."""
-        with self.start() as process:
+        with self.start(*options) as process:
             assert process.stdout is not None
             printed = read_greeting(process)
             draining = threading.Thread(target=process.stdout.read)
@@ -127,6 +132,22 @@ def test_start_up_is_logged_once_and_a_wrong_password_gets_no_token(sandbox: San
         assert response.status_code == response.json()["status"] == 401
 
 
+def test_postgres_alone_serves_the_service_and_better_auth(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with sandbox.running("--postgres") as greeting:
+        lines = [line.strip() for line in greeting.splitlines() if line.startswith("  ")]
+        *service, create_database, front_end = lines
+        (tmp_path / ".env").write_text("\n".join(service))
+        account = {"email": "me@example.com", "password": "a long enough one"}
+        with running_process(tmp_path, {}) as (client, _):
+            assert client.post("/api/auth/signup", json=account).status_code == 201
+        subprocess.run(["sh", "-c", create_database], check=True)
+        better_auth = front_end.removeprefix("DATABASE_URL=")
+        assert execute(better_auth, "SELECT current_database()") == [("better_auth",)]
+    assert sandbox.processes() == []
+
+
 @pytest.mark.parametrize("seconds", [0, 0.4])
 def test_ctrl_c_during_start_up_leaves_nothing_running(sandbox: Sandbox, seconds: float) -> None:
     with sandbox.start() as process:
@@ -157,7 +178,7 @@ def test_repeated_signals_stop_it_once(sandbox: Sandbox, number: signal.Signals)
 
 
 def test_an_invalid_port_is_named(sandbox: Sandbox) -> None:
-    process = sandbox.start("65536")
+    process = sandbox.start("--port", "65536")
     assert "Port 65536 cannot be used" in process.communicate(timeout=30)[0]
     assert process.returncode == 1
 
@@ -165,7 +186,7 @@ def test_an_invalid_port_is_named(sandbox: Sandbox) -> None:
 def test_a_port_in_use_is_named(sandbox: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = sandbox.start(port)
+        process = sandbox.start("--port", port)
         assert f"Port {port} cannot be used" in process.communicate(timeout=30)[0]
         assert process.returncode == 1
 
