@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from uvicorn.config import STARTUP_FAILURE
 
-from core.database import make_engine
+from core.database import DatabaseHealth, make_engine
 from core.logs import configure_logging, flush_logs
 from core.middleware import (
     REQUEST_ID,
@@ -29,7 +29,7 @@ from core.problems import database_problem, http_problem, validation_problem
 from core.rate_limit import RateLimiter
 from core.settings import ConfigurationError, Settings, load_settings
 from core.telemetry import observe_pool
-from dependencies.auth import AccountResolver
+from models.accounts import AccountResolver
 from routers import auth, docs, health, tasks
 from utils.cursors import CursorCodec
 from utils.jwks import KeySet
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.callback(flush_logs)
             client = await stack.enter_async_context(httpx.AsyncClient())
             app.state.settings = settings
-            app.state.is_database_healthy = False
+            app.state.database_health = DatabaseHealth()
             app.state.engine = make_engine(url, settings.db_pool_size)
             stack.push_async_callback(app.state.engine.dispose)
             observe_pool(app.state.engine.pool)
@@ -118,8 +118,8 @@ def __getattr__(name: str) -> FastAPI:
         sys.exit(STARTUP_FAILURE)
     configure_logging(settings.log_format)
     app = globals()["app"] = create_app(settings)
-    # All of this is kept for ever. To look through it again for garbage would delay every request
-    # by most of a tenth of a second, once a second or so under load.
+    # Freeze start-up objects: scanning them stalls requests for most of a tenth of a second, about
+    # once a second under load.
     gc.freeze()
     # A request leaves hardly any cycles behind: to look for them after every 700 objects, Python's
     # default, takes a tenth of its time.

@@ -2,7 +2,8 @@
 
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
+from contextlib import nullcontext
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, Final, NamedTuple, override
 
@@ -10,24 +11,18 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg2 as dialect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSessionTransaction,
+    create_async_engine,
+)
+from sqlalchemy.util import greenlet_spawn
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.driver import TIMEOUTS, Connector, DeadlineError, Timeouts, install_wait_callback
 
 WAIT_SECONDS: Final = 3
-
-
-def now() -> datetime:
-    """Return the time, in UTC: the default of rows that a session adds."""
-    return datetime.now(UTC)
-
-
-def timestamp_column(**options: Any) -> sa.Column[datetime]:  # noqa: ANN401 - as SQLAlchemy's
-    """Return a column for a point in time, which PostgreSQL fills in."""
-    return sa.Column(
-        sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now(), **options
-    )
 
 
 def make_engine(
@@ -54,6 +49,13 @@ def make_engine(
     )
 
 
+@dataclass
+class DatabaseHealth:
+    """What is known of the database: set when a check succeeds, cleared when a statement fails."""
+
+    is_good: bool = False
+
+
 class Compiled(NamedTuple):
     """A statement as the text that psycopg2 puts named parameters into."""
 
@@ -73,13 +75,18 @@ def compile_statement(statement: sa.ClauseElement, *, is_repeatable: bool = Fals
     return Compiled(str(compiled), is_repeatable)
 
 
-def repeat_once[S: AsyncSession, **P, T](
-    function: Callable[Concatenate[S, P], Awaitable[T]],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Repeat a function that only reads, when its connection breaks while it waits."""
+def repeat_once[**P, T](
+    function: Callable[Concatenate["Session", P], Awaitable[T]],
+) -> Callable[Concatenate["Session", P], Coroutine[Any, Any, T]]:
+    """Repeat a function that only reads, when its connection breaks while it waits.
+
+    Not in a transaction that was open before: what it has done would be lost.
+    """
 
     @functools.wraps(function)
-    async def repeated(session: S, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def repeated(session: Session, *args: P.args, **kwargs: P.kwargs) -> T:
+        if session.in_transaction():
+            return await function(session, *args, **kwargs)
         try:
             return await function(session, *args, **kwargs)
         except DBAPIError as error:
@@ -104,29 +111,43 @@ class Session(AsyncSession):
     Attributes stay loaded after a commit: there is no implicit query in asyncio code.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        super().__init__(engine, expire_on_commit=False)
-        self._engine = engine.sync_engine
+    bind: AsyncEngine | AsyncConnection
+
+    def __init__(self, bind: AsyncEngine | AsyncConnection, **options: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
+        super().__init__(bind, expire_on_commit=False, **options)
+
+    def transaction(self) -> AsyncSessionTransaction:
+        """Begin a transaction, or a savepoint where one is open, as an async context manager.
+
+        It is how each function of `models/` takes part in its caller's transaction: what fails in
+        the function is rolled back alone.
+        """
+        return self.begin_nested() if self.in_transaction() else self.begin()
 
     async def fetch_one(
         self, statement: Compiled, params: Mapping[str, object]
     ) -> tuple[Any, ...] | None:
-        """Send a compiled statement in autocommit and return the first row of its result.
+        """Send a compiled statement and return the first row of its result.
 
-        It takes a connection of the engine's pool for as long as the statement runs, whatever the
-        session's own transaction does. `session.exec` could stand in its place, at three round
-        trips and several times the processor time (docs/decisions/0006). Raises SQLAlchemy's
-        errors, as `exec` does. A repeatable statement whose connection breaks is sent once more.
+        In a transaction of the session it is part of that. Otherwise it is sent in autocommit, in
+        one round trip, and holds a connection of the pool for as long as it runs
+        (docs/decisions/0006); a repeatable one whose connection breaks is sent once more. Raises
+        SQLAlchemy's errors, as `exec` does. Objects that the session has loaded are not refreshed.
         """
-        dialect: Any = self._engine.dialect
-        row: tuple[Any, ...] | None
-        try:
-            row = await dialect.spawn(_fetch_one, self._engine, statement.text, params)
-        except DBAPIError as error:
-            if not (statement.is_repeatable and _is_broken(error)):
-                raise
-            row = await dialect.spawn(_fetch_one, self._engine, statement.text, params)
-        return row
+        if not self.in_transaction() and isinstance(self.bind, AsyncEngine):
+            engine = self.bind.sync_engine
+            try:
+                return await greenlet_spawn(_fetch_one, engine, statement.text, params)
+            except DBAPIError as error:
+                if not (statement.is_repeatable and _is_broken(error)):
+                    raise
+                return await greenlet_spawn(_fetch_one, engine, statement.text, params)
+        async with nullcontext() if self.in_transaction() else self.begin():
+            await self.flush()
+            connection = await self.connection()
+            result = await connection.exec_driver_sql(statement.text, dict(params))
+            row = result.first()
+        return row and tuple(row)
 
     @override
     async def __aexit__(
@@ -135,7 +156,7 @@ class Session(AsyncSession):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the session; without a transaction there is nothing to close, in no time."""
+        """Close the session; skip the close when no transaction is open, because it takes time."""
         if self.in_transaction():
             await super().__aexit__(type_, value, traceback)
 

@@ -10,14 +10,12 @@ import ctypes
 import os
 import select
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import ceil
 from typing import Any, Final, NamedTuple, override
 
 import psycopg2
-from greenlet import getcurrent, greenlet
 from psycopg2 import _psycopg, extensions
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
@@ -28,7 +26,6 @@ from core.telemetry import statement_span, statement_tracer
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 10
-MAX_IDLE_WORKERS: Final = 100
 IDLE_SECONDS: Final = 30
 CANCEL_SECONDS: Final = 1
 CANCEL_AGAIN_SECONDS: Final = 0.1
@@ -259,41 +256,6 @@ class Connector:
             raise DeadlineError("PostgreSQL could not be reached in time") from None
 
 
-class _Worker(greenlet):
-    """A greenlet that runs one function after another."""
-
-    # What SQLAlchemy's `await_only` looks for. It is not public, hence the upper bound.
-    __sqlalchemy_greenlet_provider__ = True
-
-    @override
-    def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        while True:
-            try:
-                outcome = _Outcome(function(*args), None)
-            except BaseException as error:  # noqa: BLE001 - it is raised in the caller
-                outcome = _Outcome(None, error)
-            assert self.parent is not None  # noqa: S101 - only the main greenlet has none
-            function, args = self.parent.switch(outcome)
-
-
-class _Outcome:
-    """What a worker's function has returned or raised; taken, so that no idle worker keeps it."""
-
-    def __init__(self, value: Any, error: BaseException | None) -> None:  # noqa: ANN401 - the function's
-        self._value = value
-        self._error = error
-
-    def take(self) -> Any:  # noqa: ANN401 - the function's
-        value, error = self._value, self._error
-        self._value = self._error = None
-        if error is None:
-            return value
-        try:
-            raise error
-        finally:
-            del error
-
-
 class AsyncioDialect(PGDialect_psycopg2):
     """SQLAlchemy's psycopg2 dialect, for an async engine whose `creator` is a Connector."""
 
@@ -305,26 +267,6 @@ class AsyncioDialect(PGDialect_psycopg2):
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
         super().__init__(**kwargs)  # type: ignore[no-untyped-call] # SQLAlchemy's
         self._tracer = statement_tracer()
-        self._idle_workers: list[_Worker] = []
-
-    async def spawn(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - the function's
-        """Run a function that may use `await_only`, as SQLAlchemy's `greenlet_spawn` does.
-
-        The greenlet is used again: a new one for each statement takes longer than the pool.
-        """
-        worker = self._idle_workers.pop() if self._idle_workers else _Worker()
-        worker.gr_context = getcurrent().gr_context
-        result = worker.switch(function, args)
-        while not isinstance(result, _Outcome):
-            try:
-                value = await result
-            except BaseException as error:  # noqa: BLE001 - it is raised in the greenlet
-                result = worker.throw(error)
-            else:
-                result = worker.switch(value)
-        if len(self._idle_workers) < MAX_IDLE_WORKERS:
-            self._idle_workers.append(worker)
-        return result.take()
 
     @classmethod
     @override
@@ -335,13 +277,12 @@ class AsyncioDialect(PGDialect_psycopg2):
     def do_ping(self, dbapi_connection: Any) -> bool:
         """Tell whether a connection of the pool is still good; by a round trip after a long idle.
 
-        Without one, a look at the socket tells whether the server has said goodbye. With one, also
-        whether a firewall has dropped the connection silently.
+        The event loop watches the socket, so the server's goodbye is known already; the round trip
+        also finds out whether a firewall has dropped the connection silently.
         """
         if not dbapi_connection.is_attached:
             return False
         try:
-            dbapi_connection.poll()
             if dbapi_connection.is_long_idle:
                 super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
         except psycopg2.Error:

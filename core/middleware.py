@@ -17,7 +17,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.logs import StartupError, request_id_var
-from core.problems import BadRequestError, FieldError, TooLargeError, problem_response
+from core.problems import (
+    BadRequestError,
+    FieldError,
+    InternalError,
+    TooLargeError,
+    problem_response,
+)
 
 REQUEST_ID: Final = "X-Request-ID"
 MAX_BODY_SIZE: Final = 64 * 1024
@@ -176,9 +182,7 @@ class ProblemMiddleware:
             logger.exception("unhandled error")
             if is_started:
                 raise
-            response = problem_response(
-                500, "Something went wrong on our side; it has been logged."
-            )
+            response = problem_response(500, InternalError.usual_detail)
             await response(scope, receive, send)
 
 

@@ -3,10 +3,14 @@
 from typing import Any, Final, override
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.problems import Problem, http_problem
+from core.problems import MEDIA_TYPE, Problem, ProblemError, http_problem
+
+Responses = dict[int | str, dict[str, Any]]
+"""What a route's `responses` takes: a description of each status."""
 
 _TEXT: Final = {"type": "string"}
 _HEADERS: Final = {
@@ -51,6 +55,7 @@ def _complete(document: dict[str, Any]) -> None:
             # An operation that needs no token says so, instead of nothing.
             operation.setdefault("security", [])
             operation["responses"].pop("422", None)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
             for status, response in operation["responses"].items():
                 names = [
                     "X-Request-ID",
@@ -72,3 +77,57 @@ async def method_not_allowed(request: Request, error: Exception) -> Response:
         methods |= {"HEAD"} if "GET" in methods else set()
         response.headers["Allow"] = ", ".join(sorted(methods))
     return response
+
+
+def problems(*errors: ProblemError | type[ProblemError]) -> Responses:
+    """Document the problems that a route may answer with, each by an example."""
+    examples = [error() if isinstance(error, type) else error for error in errors]
+    return {
+        error.status.value: {
+            "description": error.status.phrase,
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": error.problem.model_dump(exclude_none=True),
+                }
+            },
+        }
+        for error in examples
+    }
+
+
+def documented(
+    status_code: int, *headers: str, description: str = "Successful response"
+) -> Responses:
+    """Document the headers of a response; `_HEADERS` describes each."""
+    return {status_code: {"description": description, "x-headers": headers}}
+
+
+def not_modified(*headers: str) -> Responses:
+    """Document the response to a caller that has the newest version."""
+    return documented(304, *headers, description="The caller has this version already")
+
+
+def header_parameter(name: str, description: str, **schema: object) -> dict[str, Any]:
+    """Document a header that a route reads from the request itself.
+
+    That is a documented way of FastAPI's, and several times as fast as its `Header()`
+    (docs/decisions/0008).
+    """
+    parameter = {"name": name, "in": "header", "description": description}
+    return {"parameters": [{**parameter, "schema": {"type": "string", **schema}}]}
+
+
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Document the query parameters that a route reads by `routers.base.read_query`."""
+    schema = model.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": prop.get("description", ""),
+            "schema": prop,
+        }
+        for name, prop in schema["properties"].items()
+    ]

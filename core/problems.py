@@ -38,39 +38,53 @@ class Problem(BaseModel):
 
 
 class ProblemError(HTTPException):
-    """An error that is answered with a problem document; each subclass has one status."""
+    """An error that is answered with a problem document; each subclass has one status.
+
+    Its `usual_detail` is the sentence where the caller gives none, and OpenAPI's example.
+    """
 
     status: ClassVar[HTTPStatus]
+    usual_detail: ClassVar[str]
 
     def __init__(
         self,
-        detail: str,
+        detail: str | None = None,
         *,
         errors: list[FieldError] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(self.status, detail, headers)
+        super().__init__(self.status, detail or self.usual_detail, headers)
         self.errors = errors
+
+    @property
+    def problem(self) -> Problem:
+        """The problem document."""
+        return make_problem(self.status, self.detail, self.errors)
 
 
 class BadRequestError(ProblemError):
-    """400: the input is wrong, and the same request would fail again."""
+    """400: one field of the input is wrong, and the same request would fail again."""
 
     status = HTTPStatus.BAD_REQUEST
+    usual_detail = "The request is not valid: see errors."
 
     def __init__(
-        self, field: str, message: str, *, headers: Mapping[str, str] | None = None
+        self,
+        field: str = "title",
+        message: str = "Write a title",
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        errors = [FieldError(field=field, message=message)]
-        super().__init__(_EXAMPLES[400], errors=errors, headers=headers)
+        super().__init__(errors=[FieldError(field=field, message=message)], headers=headers)
 
 
 class UnauthorizedError(ProblemError):
     """401: the caller is not known; carries the challenge of RFC 6750 §3."""
 
     status = HTTPStatus.UNAUTHORIZED
+    usual_detail = "The token has expired."
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
@@ -78,24 +92,42 @@ class ForbiddenError(ProblemError):
     """403: the caller is known, and may not do this."""
 
     status = HTTPStatus.FORBIDDEN
+    usual_detail = "The path names another user."
+
+
+class UnverifiedEmailError(ForbiddenError):
+    """403: the account with the token's address is for whoever proves to own that address."""
+
+    usual_detail = (
+        "There is an account with this e-mail address: verify your e-mail address first to use it."
+    )
 
 
 class NotFoundError(ProblemError):
     """404: it does not exist, or the caller must not learn that it does."""
 
     status = HTTPStatus.NOT_FOUND
+    usual_detail = "There is nothing with this id."
+
+
+class AccountGoneError(NotFoundError):
+    """404: the account of the token was deleted."""
+
+    usual_detail = "This account is gone."
 
 
 class ConflictError(ProblemError):
     """409: it conflicts with something that exists."""
 
     status = HTTPStatus.CONFLICT
+    usual_detail = "There is one already."
 
 
 class PreconditionFailedError(ProblemError):
     """412: the resource has changed since the version that `If-Match` names."""
 
     status = HTTPStatus.PRECONDITION_FAILED
+    usual_detail = "It has changed since the version that If-Match names."
 
 
 class TooLargeError(ProblemError):
@@ -103,7 +135,7 @@ class TooLargeError(ProblemError):
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = 64 * 1024) -> None:
         super().__init__(f"The body is larger than {limit} bytes.")
 
 
@@ -111,25 +143,39 @@ class TooManyRequestsError(ProblemError):
     """429: too many attempts; `retry_after` is in seconds."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
+    usual_detail = "Too many attempts: try again later."
 
-    def __init__(self, detail: str, *, retry_after: int) -> None:
+    def __init__(self, detail: str | None = None, *, retry_after: int = 30) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class InternalError(ProblemError):
+    """500: an unhandled error; the log says more."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    usual_detail = "Something went wrong on our side; it has been logged."
 
 
 class UnavailableError(ProblemError):
     """503: something that this service needs is not available; `retry_after` is in seconds."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    usual_detail = "The database is not available: try again shortly."
 
-    def __init__(self, detail: str, *, retry_after: int = 5) -> None:
+    def __init__(self, detail: str | None = None, *, retry_after: int = 5) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
-def get_or_404[T](row: T | None, detail: str = "There is no such task.") -> T:
-    """Return the row. Raises NotFoundError with `detail` when there is none."""
+def get_or_404[T](row: T | None, error: type[NotFoundError] = NotFoundError) -> T:
+    """Return the row. Raises `error` when there is none."""
     if row is None:
-        raise NotFoundError(detail)
+        raise error
     return row
+
+
+def make_problem(status: int, detail: str, errors: list[FieldError] | None = None) -> Problem:
+    """Return a problem document of a status."""
+    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
 
 
 def problem_response(
@@ -140,24 +186,11 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the response for one problem."""
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    problem = make_problem(status, detail, errors)
     return Response(
         problem.model_dump_json(exclude_none=True), status, headers, media_type=MEDIA_TYPE
     )
 
-
-_EXAMPLES: Final = {
-    400: "The request is not valid: see errors.",
-    401: "The token has expired.",
-    403: "The path names another user.",
-    404: "There is no such task.",
-    409: "There is an account with this e-mail address already.",
-    412: "The task has changed since the version that If-Match names.",
-    413: "The body is larger than 65536 bytes.",
-    429: "Too many attempts: try again in 30 seconds.",
-    500: "Something went wrong on our side; it has been logged.",
-    503: "The database is not available: try again shortly.",
-}
 
 # Messages for pydantic's types of errors, with the values of their context; its own speak of
 # Python. A message of ours is a ValueError of a validator.
@@ -205,10 +238,10 @@ async def validation_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
     errors = error.errors()
     if any(each["loc"][0] == "path" for each in errors):
-        return problem_response(404, _EXAMPLES[404])
+        return problem_response(404, NotFoundError.usual_detail)
     return problem_response(
         400,
-        _EXAMPLES[400],
+        BadRequestError.usual_detail,
         errors=[FieldError(field=_field(each), message=_message(each)) for each in errors],
     )
 
@@ -224,7 +257,7 @@ async def database_problem(request: Request, error: Exception) -> Response:
 
     So is a schema that is older than the code. Any other error of the database is a bug: 500.
     """
-    request.app.state.is_database_healthy = False
+    request.app.state.database_health.is_good = False
     if isinstance(error, DBAPIError):
         cause = error.orig
         if isinstance(cause, pg.ProgrammingError | pg.DataError | pg.IntegrityError) and not (
@@ -232,37 +265,8 @@ async def database_problem(request: Request, error: Exception) -> Response:
         ):
             raise error
         logger.warning("database unavailable: %s", cause)
-        detail = _EXAMPLES[503]
+        unavailable = UnavailableError()
     else:
         logger.warning("database too busy: no connection of the pool in time")
-        detail = "The database is too busy: try again shortly."
-    return await http_problem(request, UnavailableError(detail))
-
-
-def problems(
-    *statuses: int, field: str = "title", message: str = "Write a title", **details: str
-) -> dict[int | str, dict[str, Any]]:
-    """Document, for OpenAPI, the problems that a route may answer with.
-
-    The rest are the operation's own examples: a field that is wrong and its message, for 400, and
-    other details, by status: `_404="There is no such task."`.
-    """
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {
-                MEDIA_TYPE: {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": Problem(
-                        title=HTTPStatus(status).phrase,
-                        status=status,
-                        detail=details.get(f"_{status}", _EXAMPLES[status]),
-                        errors=[FieldError(field=field, message=message)]
-                        if status == HTTPStatus.BAD_REQUEST
-                        else None,
-                    ).model_dump(exclude_none=True),
-                }
-            },
-        }
-        for status in statuses
-    }
+        unavailable = UnavailableError("The database is too busy: try again shortly.")
+    return await http_problem(request, unavailable)

@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
 from core.database import Session
+from dependencies.state import EngineDep
 
 
-async def get_session(request: Request) -> AsyncIterator[Session]:
+async def get_session(engine: EngineDep) -> AsyncIterator[Session]:
     """Yield a session, which returns its connection to the pool before the response is sent."""
-    async with Session(request.app.state.engine) as session:
+    async with Session(engine) as session:
         yield session
 
 

@@ -4,14 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from core.rate_limit import RateLimiter
-from dependencies.settings import SettingsDep
-
-
-async def get_rate_limiter(request: Request) -> RateLimiter:
-    """Return the application's rate limiter."""
-    limiter: RateLimiter = request.app.state.rate_limiter
-    return limiter
+from dependencies.state import RateLimiterDep, SettingsDep
 
 
 async def get_client_address(request: Request) -> str:
@@ -19,7 +12,6 @@ async def get_client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-RateLimiterDep = Annotated[RateLimiter, Depends(get_rate_limiter)]
 ClientAddressDep = Annotated[str, Depends(get_client_address)]
 
 

@@ -2,38 +2,37 @@
 
 PostgreSQL writes a task's JSON itself (docs/decisions/0007): all columns but the hidden ones, which
 is what `schemas.task.TaskPublic` describes. Statements are compiled once for each combination of
-columns or filters.
+columns or filters and sent in autocommit; docs/architecture.md says when that is right.
 """
 
-import asyncio
-import functools
 import hashlib
 import json
-import operator
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import sqlalchemy as sa
 from psycopg2.errors import ForeignKeyViolation
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
-from core.database import Compiled, Session, compile_statement, now, timestamp_column
-
-PAGE_ROWS: Final = 1000
-"""The most tasks that one statement reads."""
-PAGE_BYTES: Final = 1024 * 1024
-"""The most bytes of text that one statement reads, unless a single task has more."""
-
-PIECE_SIZE: Final = 64 * 1024
-"""The most characters of a page that are sent at once."""
-
-Sort = Literal["created_at", "updated_at", "title"]
+from core.database import Compiled, Session, compile_statement
+from models.base import now, timestamp_column
+from models.paging import (
+    PAGE_ROWS,
+    Cursor,
+    Page,
+    Sort,
+    compile_list,
+    compile_page,
+    json_object,
+    sql,
+)
 
 
 class Task(SQLModel, table=True):
@@ -84,22 +83,6 @@ class TaskRow:
     """Changes with every change of the row: PostgreSQL's `xmin`."""
 
 
-class Cursor(NamedTuple):
-    """Where a page ends: the sort key (as text) and the id of its last task."""
-
-    key: str
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some tasks as a JSON array, and where the next page begins if there are more."""
-
-    json: str
-    count: int
-    next: Cursor | None
-
-
 class IdempotencyConflictError(Exception):
     """The key came with another body before."""
 
@@ -110,63 +93,54 @@ class VersionMismatchError(Exception):
 
 _TABLE: Final = SQLModel.metadata.tables["tasks"]
 _COLUMNS: Final = _TABLE.c
-_OWNED: Final = _COLUMNS.user_id == sa.bindparam("owner")
-_ONE: Final = (_COLUMNS.id == sa.bindparam("task_id")) & _OWNED
-_FILTERS: Final = {
-    "completed": _COLUMNS.completed == sa.bindparam("completed"),
+
+SORTS: Final[Mapping[str, Sort]] = {
+    "created_at": Sort.by(_COLUMNS.created_at),
+    "updated_at": Sort.by(_COLUMNS.updated_at),
+    "title": Sort.by(_COLUMNS.title),
+}
+"""What a list may be sorted by; each is served by an index of the table."""
+
+FILTERS: Final[Mapping[str, sa.ColumnElement[bool]]] = {
+    "completed": _COLUMNS.completed == sa.bindparam("filter_completed"),
     "search": sa.or_(
         *(
-            column.ilike(sa.bindparam("search"), escape="/")
+            column.ilike(sa.bindparam("filter_search"), escape="/")
             for column in (_COLUMNS.title, _COLUMNS.description)
         )
     ),
 }
-"""The conditions that `filters` of the functions below may name, with their values."""
+"""The conditions that narrow a list, by name; each takes its value as `filter_<name>`."""
 
-
-def _text(column: sa.Column[Any]) -> str:
-    """Return SQL for a column as JSON has it: times in UTC, to the microsecond."""
-    if not isinstance(column.type, sa.DateTime):
-        return f"tasks.{column.name}"
-    form = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
-    return f"to_char(tasks.{column.name} AT TIME ZONE 'UTC', '{form}')"
-
-
-def _json(columns: Iterable[sa.Column[Any]]) -> sa.ColumnElement[str]:
-    members = ", ".join(f"{_text(column)} AS {column.name}" for column in columns)
-    json_object = f"row_to_json((SELECT task FROM (SELECT {members}) AS task))"  # noqa: S608 - the table's own names
-    return sa.literal_column(f"{json_object}::text", sa.Text)
-
-
-_PUBLIC_JSON: Final = _json(
+_PUBLIC_COLUMNS: Final = [
     column for column in _COLUMNS if not Task.model_fields[column.name].exclude
-)
+]
+_PUBLIC_JSON: Final = json_object(_PUBLIC_COLUMNS)
 _VERSION: Final = sa.literal_column("tasks.xmin::text", sa.Text)
-_ROW: Final = (_COLUMNS.id, _PUBLIC_JSON, _VERSION)
+_TASK_ROW: Final = (_COLUMNS.id, _PUBLIC_JSON, _VERSION)
+"""What makes a TaskRow."""
 
-_GET: Final = compile_statement(sa.select(*_ROW).where(_ONE), is_repeatable=True)
+_IS_OWNED: Final = _COLUMNS.user_id == sa.bindparam("owner")
+_IS_OWNED_TASK: Final = (_COLUMNS.id == sa.bindparam("task_id")) & _IS_OWNED
+_HAS_VERSION: Final = sa.any_(sa.bindparam("versions")) == _VERSION
 
-
-_ONE_ROW: Final = sa.literal_column("1", sa.Integer)
-_EMPTY: Final = sa.literal_column("''", sa.Text)
-_NOTHING: Final = sa.literal_column("0", sa.Integer)
-
-
-def _counted(change: sa.Update | sa.Delete) -> sa.Select[int]:
-    return sa.select(sa.func.count()).select_from(change.returning(_ONE_ROW).cte("changed"))
+_GET: Final = compile_statement(sa.select(*_TASK_ROW).where(_IS_OWNED_TASK), is_repeatable=True)
 
 
 @cache
 def _insert(columns: tuple[str, ...]) -> Compiled:
     values: Any = {name: sa.bindparam(name) for name in columns}
     return compile_statement(
-        sa.insert(_TABLE).values(user_id=sa.bindparam("owner"), **values).returning(*_ROW)
+        sa.insert(_TABLE).values(user_id=sa.bindparam("owner"), **values).returning(*_TASK_ROW)
     )
 
 
 @cache
 def _insert_once(columns: tuple[str, ...]) -> Compiled:
-    """Insert, or find the task that the same key has made: one row, and whether it is the same."""
+    """Insert, or find the task that the same key has created: one row, and whether it is the same.
+
+    The SELECT runs on the snapshot from before the INSERT, so that only one of them has a row.
+    """
     values: Any = {name: sa.bindparam(name) for name in columns}
     key, digest = _COLUMNS.idempotency_key, _COLUMNS.idempotency_digest
     created = (
@@ -178,10 +152,9 @@ def _insert_once(columns: tuple[str, ...]) -> Compiled:
         .returning(_COLUMNS.id, _PUBLIC_JSON.label("json"), _VERSION.label("version"))
         .cte("created")
     )
-    earlier = sa.select(*_ROW, digest == sa.bindparam("idempotency_digest")).where(
-        _OWNED, key == sa.bindparam("idempotency_key")
+    earlier = sa.select(*_TASK_ROW, digest == sa.bindparam("idempotency_digest")).where(
+        _IS_OWNED, key == sa.bindparam("idempotency_key")
     )
-    # Where the first half inserts, the second does not see the row yet.
     return compile_statement(
         sa.union_all(sa.select(created, sa.true()), earlier), is_repeatable=True
     )
@@ -189,112 +162,70 @@ def _insert_once(columns: tuple[str, ...]) -> Compiled:
 
 @cache
 def _update(columns: tuple[str, ...], *, is_conditional: bool) -> Compiled:
+    """Set columns to the parameters `new_<name>`; without columns, toggle `completed`."""
+    new: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
     return compile_statement(
         sa.update(_TABLE)
-        .where(_one(is_conditional=is_conditional))
-        .values({name: sa.bindparam(f"new_{name}") for name in columns})
-        .returning(*_ROW)
-    )
-
-
-@cache
-def _toggle(*, is_conditional: bool) -> Compiled:
-    return compile_statement(
-        sa.update(_TABLE)
-        .where(_one(is_conditional=is_conditional))
-        .values(completed=~_COLUMNS.completed)
-        .returning(*_ROW)
+        .where(_IS_OWNED_TASK, *([_HAS_VERSION] if is_conditional else []))
+        .values(new or {"completed": ~_COLUMNS.completed})
+        .returning(*_TASK_ROW)
     )
 
 
 @cache
 def _delete(*, is_conditional: bool) -> Compiled:
     return compile_statement(
-        sa.delete(_TABLE).where(_one(is_conditional=is_conditional)).returning(*_ROW)
+        sa.delete(_TABLE)
+        .where(_IS_OWNED_TASK, *([_HAS_VERSION] if is_conditional else []))
+        .returning(*_TASK_ROW)
     )
 
 
-def _one(*, is_conditional: bool) -> sa.ColumnElement[bool]:
-    return _ONE & (sa.any_(sa.bindparam("versions")) == _VERSION) if is_conditional else _ONE
-
-
-_COMPLETE_ALL: Final = compile_statement(
-    _counted(
-        sa.update(_TABLE)
-        .where(_OWNED, _COLUMNS.completed != sa.bindparam("completed"))
-        .values(completed=sa.bindparam("completed"))
-    )
-)
+@cache
+def _update_all(columns: tuple[str, ...]) -> Compiled:
+    """Set columns of all tasks that do not have these values yet, and count them."""
+    new: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
+    is_different = sa.or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in new.items()))
+    return _count(sa.update(_TABLE).where(_IS_OWNED, is_different).values(new))
 
 
 @cache
 def _delete_all(filters: tuple[str, ...]) -> Compiled:
-    conditions = (_FILTERS[name] for name in filters)
-    return compile_statement(_counted(sa.delete(_TABLE).where(_OWNED, *conditions)))
+    return _count(sa.delete(_TABLE).where(_IS_OWNED, *(FILTERS[name] for name in filters)))
+
+
+def _count(change: sa.Update | sa.Delete) -> Compiled:
+    changed = change.returning(sql("1")).cte("changed")
+    return compile_statement(sa.select(sa.func.count()).select_from(changed))
+
+
+@cache
+def _list(filters: tuple[str, ...], sort: str, *, is_descending: bool) -> Compiled:
+    return compile_list(
+        _PUBLIC_COLUMNS,
+        [_IS_OWNED, *(FILTERS[name] for name in filters)],
+        _COLUMNS.id,
+        SORTS[sort],
+        is_descending=is_descending,
+    )
 
 
 @cache
 def _page(
     filters: tuple[str, ...],
-    sort: Sort,
+    sort: str,
     *,
     is_descending: bool,
     is_continued: bool,
     has_all_columns: bool,
 ) -> Compiled:
-    """Read as many tasks as fit, in keyset order, and one more to tell whether there is one.
-
-    The sizes of texts are in their headers: PostgreSQL adds them up without reading the texts.
-    """
-    # Not by id alone: PostgreSQL would rather read the primary key, past the tasks of all others.
-    order = [_COLUMNS[sort], _COLUMNS.id]
-    conditions = [_OWNED, *(_FILTERS[name] for name in filters)]
-    if is_continued:
-        after = [sa.cast(sa.bindparam("after_key"), _COLUMNS[sort].type), sa.bindparam("after_id")]
-        here, there = sa.tuple_(*order), sa.tuple_(*after)
-        conditions.append(here < there if is_descending else here > there)
-    ordering = [sa.desc(column) if is_descending else column for column in order]
-    size = functools.reduce(
-        operator.add,
-        (
-            sa.func.coalesce(sa.func.octet_length(column), _NOTHING)
-            for column in _COLUMNS
-            if isinstance(column.type, sa.Text)
-        ),
-    )
-    rows = (
-        sa.select(
-            *_COLUMNS,
-            sa.func.row_number().over(order_by=ordering).label("position"),
-            sa.func.sum(size).over(order_by=ordering, rows=(None, 0)).label("bytes"),
-        )
-        .where(*conditions)
-        .order_by(*ordering)
-        .limit(sa.bindparam("rows") + _ONE_ROW)
-        # Under the table's own name, which the JSON is written with.
-        .subquery("tasks")
-    )
-    position = rows.c.position
-    fits = (position == _ONE_ROW) | (
-        (position <= sa.bindparam("rows")) & (rows.c.bytes <= sa.bindparam("bytes"))
-    )
-    tasks = sa.func.string_agg(
-        _json(_COLUMNS) if has_all_columns else _PUBLIC_JSON,
-        aggregate_order_by(sa.literal_column("','"), position),
-    )
-    last_key, last_id = (
-        sa.func.array_agg(aggregate_order_by(value, position.desc())).filter(fits)[_ONE_ROW]
-        for value in (sa.literal_column(_text(_COLUMNS[sort]), sa.Text), rows.c.id)
-    )
-    return compile_statement(
-        sa.select(
-            sa.func.coalesce(tasks.filter(fits), _EMPTY),
-            sa.func.count().filter(fits),
-            sa.func.count(),
-            last_key,
-            last_id,
-        ).select_from(rows),
-        is_repeatable=True,
+    return compile_page(
+        _COLUMNS if has_all_columns else _PUBLIC_COLUMNS,
+        [_IS_OWNED, *(FILTERS[name] for name in filters)],
+        _COLUMNS.id,
+        SORTS[sort],
+        is_descending=is_descending,
+        is_continued=is_continued,
     )
 
 
@@ -303,7 +234,7 @@ async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
     owner: int,
     filters: Mapping[str, object],
     *,
-    sort: Sort = "created_at",
+    sort: str = "created_at",
     is_descending: bool = False,
     after: Cursor | None = None,
     limit: int | None = None,
@@ -313,54 +244,36 @@ async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
 
     They are fewer where they would be more than `PAGE_BYTES`; `next` tells whether there are more.
     """
+    params = {"owner": owner, **_filter_params(filters)}
+    names = tuple(filters)
+    if after is None and limit is None and not has_all_columns:
+        # Most lists fit one page, and this takes PostgreSQL half of the time.
+        statement = _list(names, sort, is_descending=is_descending)
+        row = await session.fetch_one(statement, params)
+        assert row is not None  # noqa: S101 - an aggregate always has a row
+        tasks, count = row
+        if tasks is not None:
+            return Page(f"[{tasks}]".encode(), count, None)
     statement = _page(
-        tuple(filters),
+        names,
         sort,
         is_descending=is_descending,
         is_continued=after is not None,
         has_all_columns=has_all_columns,
     )
-    row = await session.fetch_one(
-        statement,
-        {
-            "owner": owner,
-            **_patterns(filters),
-            "rows": min(limit or PAGE_ROWS, PAGE_ROWS),
-            "bytes": PAGE_BYTES,
-            "after_key": after and after.key,
-            "after_id": after and after.id,
-        },
-    )
+    params["rows"] = min(limit or PAGE_ROWS, PAGE_ROWS)
+    if after is not None:
+        params |= {"after_key": after.key, "after_id": after.id}
+    row = await session.fetch_one(statement, params)
     assert row is not None  # noqa: S101 - an aggregate always has a row
-    tasks, count, found, last_key, last_id = row
-    return Page(f"[{tasks}]", count, Cursor(str(last_key), last_id) if found > count else None)
-
-
-async def stream_tasks(
-    page: Page, read_after: Callable[[Cursor], Awaitable[Page]]
-) -> AsyncIterator[str]:
-    """Yield the pieces of one JSON array: a page, and each that follows as it is read.
-
-    The pieces are small, because only the next one waits until the client has taken those before.
-    """
-    yield "["
-    while True:
-        end = len(page.json) - 1
-        for start in range(1, end, PIECE_SIZE):
-            yield page.json[start : min(start + PIECE_SIZE, end)]
-        if page.next is None:
-            break
-        # Requests that wait for a connection come first at the one that this page had.
-        await asyncio.sleep(0)
-        page = await read_after(page.next)
-        if page.count:
-            yield ","
-    yield "]"
+    tasks, count, has_more, *last = row
+    return Page(f"[{tasks}]".encode(), count, Cursor(*last) if has_more else None)
 
 
 async def create_task(session: Session, owner: int, values: Mapping[str, object]) -> TaskRow | None:
     """Create a task; None when there is no such user."""
-    return _task_row(await _create(session, _insert(tuple(values)), {**values, "owner": owner}))
+    row = await _create(session, _insert(tuple(values)), {**values, "owner": owner})
+    return TaskRow(*row) if row else None
 
 
 async def create_task_once(
@@ -372,23 +285,29 @@ async def create_task_once(
     values. Values are compared as they are stored, with those of the first call.
     """
     body = json.dumps(values, sort_keys=True, default=str)
-    marked = {
+    params = {
         **values,
         "idempotency_key": key,
         "idempotency_digest": hashlib.sha256(body.encode()).hexdigest(),
     }
-    # It returns nothing when another call with the key was committed while it waited for it.
-    row = await _create(
-        session, _insert_once(tuple(marked)), {**marked, "owner": owner}, attempts=2
-    )
-    if row is not None and not row[-1]:
+    statement = _insert_once(tuple(params))
+    params["owner"] = owner
+    row = await _create(session, statement, params)
+    if row is None:
+        # Another call with the key was committed while this one waited for it.
+        row = await _create(session, statement, params)
+    if row is None:
+        return None
+    *task_row, is_same = row
+    if not is_same:
         raise IdempotencyConflictError
-    return _task_row(row and row[:-1])
+    return TaskRow(*task_row)
 
 
 async def get_task(session: Session, owner: int, task_id: int) -> TaskRow | None:
     """Return a task; None when the owner has no such task."""
-    return _task_row(await session.fetch_one(_GET, {"owner": owner, "task_id": task_id}))
+    row = await session.fetch_one(_GET, {"owner": owner, "task_id": task_id})
+    return TaskRow(*row) if row else None
 
 
 async def update_task(
@@ -403,10 +322,10 @@ async def update_task(
     Raises VersionMismatchError when `versions` are given and the task has none of them.
     """
     if not changes:
-        row = await get_task(session, owner, task_id)
-        if row is not None and versions is not None and row.version not in versions:
+        task = await get_task(session, owner, task_id)
+        if task is not None and versions is not None and task.version not in versions:
             raise VersionMismatchError
-        return row
+        return task
     statement = _update(tuple(changes), is_conditional=versions is not None)
     params = {f"new_{name}": value for name, value in changes.items()}
     return await _change(session, owner, task_id, statement, versions, **params)
@@ -416,7 +335,7 @@ async def toggle_task(
     session: Session, owner: int, task_id: int, versions: list[str] | None = None
 ) -> TaskRow | None:
     """Complete a pending task, or the reverse; otherwise as `update_task`."""
-    statement = _toggle(is_conditional=versions is not None)
+    statement = _update((), is_conditional=versions is not None)
     return await _change(session, owner, task_id, statement, versions)
 
 
@@ -428,31 +347,32 @@ async def delete_task(
     return await _change(session, owner, task_id, statement, versions)
 
 
-async def complete_tasks(session: Session, owner: int, *, completed: bool) -> int:
-    """Complete all tasks, or the reverse; returns how many have changed."""
-    row = await session.fetch_one(_COMPLETE_ALL, {"owner": owner, "completed": completed})
+async def update_tasks(session: Session, owner: int, changes: Mapping[str, object]) -> int:
+    """Set columns on all tasks, and return how many have changed."""
+    params = {f"new_{name}": value for name, value in changes.items()}
+    row = await session.fetch_one(_update_all(tuple(changes)), {"owner": owner, **params})
     return int(row[0]) if row else 0
 
 
 async def delete_tasks(session: Session, owner: int, filters: Mapping[str, object]) -> int:
     """Delete all tasks that fit, and return how many they were."""
-    params = {"owner": owner, **_patterns(filters)}
+    params = {"owner": owner, **_filter_params(filters)}
     row = await session.fetch_one(_delete_all(tuple(filters)), params)
     return int(row[0]) if row else 0
 
 
 async def _create(
-    session: Session, statement: Compiled, params: Mapping[str, object], *, attempts: int = 1
+    session: Session, statement: Compiled, params: Mapping[str, object]
 ) -> tuple[Any, ...] | None:
-    """Send a statement that creates a task until it returns a row; None for no such user."""
-    row = None
+    """Send a statement that creates a task; None where it finds no user, or has nothing to do."""
     try:
-        for _ in range(attempts):
-            row = row or await session.fetch_one(statement, params)
+        # An error would end the caller's transaction; a savepoint does not.
+        async with session.begin_nested() if session.in_transaction() else nullcontext():
+            return await session.fetch_one(statement, params)
     except IntegrityError as error:
         if not isinstance(error.orig, ForeignKeyViolation):
             raise
-    return row
+        return None
 
 
 async def _change(
@@ -469,17 +389,13 @@ async def _change(
     )
     if row is None and versions is not None and await get_task(session, owner, task_id):
         raise VersionMismatchError
-    return _task_row(row)
+    return TaskRow(*row) if row else None
 
 
-def _patterns(filters: Mapping[str, object]) -> dict[str, object]:
-    """Return the filters' values, with the text to search for as a LIKE pattern."""
-    values = dict(filters)
-    if "search" in values:
-        literal = re.sub(r"([/%_])", r"/\1", str(values["search"]))
-        values["search"] = f"%{literal}%"
-    return values
-
-
-def _task_row(row: tuple[Any, ...] | None) -> TaskRow | None:
-    return None if row is None else TaskRow(*row)
+def _filter_params(filters: Mapping[str, object]) -> dict[str, object]:
+    """Return the filters' parameters, with the text to search for as a LIKE pattern."""
+    params = {f"filter_{name}": value for name, value in filters.items()}
+    if "search" in filters:
+        literal = re.sub(r"([/%_])", r"/\1", str(filters["search"]))
+        params["filter_search"] = f"%{literal}%"
+    return params

@@ -9,13 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, delete, select, update
 
-from core.database import Session, compile_statement, now, repeat_once, timestamp_column
-
-MAX_ID: Final = 2**63 - 1
-"""The largest id that the columns hold (bigint)."""
-
-NOBODY: Final = 0
-"""An id that no account has."""
+from core.database import Session, compile_statement, repeat_once
+from models.base import now, timestamp_column
 
 MARK_DAYS: Final = 30
 """How long a deleted account leaves a mark: far longer than any token lives."""
@@ -47,7 +42,7 @@ class DeletedSubject(SQLModel, table=True):
 @repeat_once
 async def get_user(session: Session, user_id: int) -> User | None:
     """Return the account with this id."""
-    async with session.begin():
+    async with session.transaction():
         return (await session.exec(select(User).where(User.id == user_id))).one_or_none()
 
 
@@ -64,20 +59,20 @@ async def has_user(session: Session, user_id: int) -> bool:
 @repeat_once
 async def get_user_by_email(session: Session, email: str) -> User | None:
     """Return the account with this (lower-case) e-mail address."""
-    async with session.begin():
+    async with session.transaction():
         return (await session.exec(select(User).where(User.email == email))).one_or_none()
 
 
 @repeat_once
 async def get_user_by_subject(session: Session, subject: str) -> User | None:
     """Return the account that is linked to this subject."""
-    async with session.begin():
+    async with session.transaction():
         return (await session.exec(select(User).where(User.auth_subject == subject))).one_or_none()
 
 
 async def create_user(session: Session, email: str, password_hash: str) -> User | None:
     """Create an account; None when the e-mail address has one already."""
-    async with session.begin():
+    async with session.transaction():
         return await _insert(session, email=email, password_hash=password_hash)
 
 
@@ -91,7 +86,7 @@ async def create_linked_user(
     after the insert, in the same transaction: the insert waits for a deletion that is under way,
     and the statement after it sees its mark.
     """
-    async with session.begin():
+    async with session.transaction():
         user = await _insert(
             session, email=email, password_hash=password_hash, auth_subject=subject
         )
@@ -118,7 +113,7 @@ async def link_user(
         .returning(User)
     )
     try:
-        async with session.begin():
+        async with session.transaction():
             user = (await session.exec(statement)).scalar_one_or_none()
             await _check_mark(session, subject, issued_at)
             return user
@@ -131,7 +126,7 @@ async def delete_user(session: Session, user_id: int) -> User | None:
 
     What stays for `MARK_DAYS` is a mark of its subject, so that no older token makes it anew.
     """
-    async with session.begin():
+    async with session.transaction():
         statement = delete(User).where(col(User.id) == user_id).returning(User)
         user = (await session.exec(statement)).scalar_one_or_none()
         if user is not None and user.auth_subject is not None:

@@ -6,32 +6,62 @@ from functools import partial
 from fastapi import status
 from fastapi.responses import StreamingResponse
 
-from core.problems import ConflictError, UnauthorizedError, UnavailableError, get_or_404, problems
-from dependencies.auth import CurrentUserDep, HasherDep, ResolverDep
+from core.openapi import documented, problems
+from core.problems import (
+    AccountGoneError,
+    BadRequestError,
+    ConflictError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+    UnverifiedEmailError,
+    get_or_404,
+)
+from dependencies.auth import CurrentUserDep
 from dependencies.database import SessionDep
-from dependencies.rate_limit import ClientAddressDep, RateLimited, RateLimiterDep
+from dependencies.rate_limit import ClientAddressDep, RateLimited
+from dependencies.state import HasherDep, RateLimiterDep, ResolverDep
 from models import task, user
-from routers.base import Router, documented
+from routers.base import make_router, stream_pages
 from schemas.user import AccountExport, Credentials, UserCreate, UserExport, UserPublic
 from utils.security import HashingBusyError
 
-router = Router(prefix="/api/auth", tags=["auth"])
+router = make_router("/api/auth", ["auth"])
 
-_NO_ACCOUNT = "This account is gone."
-_BUSY = "Too many passwords are waiting to be checked: try again shortly."
-_WRONG = "The e-mail address or the password is wrong."
-_NOT_VERIFIED = (
-    "There is an account with this e-mail address: verify your e-mail address first to use it."
+
+class EmailTakenError(ConflictError):
+    """409: the address has an account."""
+
+    usual_detail = "There is an account with this e-mail address already."
+
+
+class HashersBusyError(UnavailableError):
+    """503: too many passwords wait for their hash."""
+
+    usual_detail = "Too many passwords are waiting to be checked: try again shortly."
+
+
+class WrongCredentialsError(UnauthorizedError):
+    """401: no such account, or another password: the caller cannot tell which."""
+
+    usual_detail = "The e-mail address or the password is wrong."
+
+
+_MINE = problems(UnauthorizedError, UnverifiedEmailError, AccountGoneError, UnavailableError)
+_ATTEMPT = problems(
+    BadRequestError("email", "This is not a valid e-mail address"),
+    TooLargeError,
+    TooManyRequestsError,
+    HashersBusyError,
 )
-_MINE = problems(401, 403, 404, 503, _403=_NOT_VERIFIED, _404=_NO_ACCOUNT)
-_NO_ADDRESS = {"field": "email", "message": "This is not a valid e-mail address"}
 
 
 @router.post(
     "/signup",
     status_code=status.HTTP_201_CREATED,
     response_model=UserPublic,
-    responses=problems(400, 409, 413, 429, 503, **_NO_ADDRESS, _503=_BUSY),
+    responses={**_ATTEMPT, **problems(EmailTakenError)},
     dependencies=[RateLimited],
 )
 async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> user.User:
@@ -39,17 +69,17 @@ async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> use
     try:
         password_hash = await hasher.hash(new.password)
     except HashingBusyError:
-        raise UnavailableError(_BUSY) from None
+        raise HashersBusyError from None
     account = await user.create_user(session, new.email, password_hash)
     if account is None:
-        raise ConflictError("There is an account with this e-mail address already.")
+        raise EmailTakenError
     return account
 
 
 @router.post(
     "/login",
     response_model=UserPublic,
-    responses=problems(400, 401, 413, 429, 503, **_NO_ADDRESS, _401=_WRONG, _503=_BUSY),
+    responses={**_ATTEMPT, **problems(WrongCredentialsError)},
     dependencies=[RateLimited],
 )
 async def login(
@@ -66,10 +96,10 @@ async def login(
     try:
         is_right = await hasher.verify(credentials.password, password_hash)
     except HashingBusyError:
-        raise UnavailableError(_BUSY) from None
+        raise HashersBusyError from None
     if not is_right or account is None:
         await limiter.hit_failed_login(credentials.email, address)
-        raise UnauthorizedError(_WRONG)
+        raise WrongCredentialsError
     # Many guesses at once may tell no more than the same ones one after another.
     await limiter.check_login(credentials.email, address)
     return account
@@ -78,13 +108,14 @@ async def login(
 @router.get("/me", response_model=UserPublic, responses=_MINE)
 async def read_me(current: CurrentUserDep, session: SessionDep) -> user.User:
     """Return the account that the token belongs to."""
-    return get_or_404(await user.get_user(session, current.id), _NO_ACCOUNT)
+    return get_or_404(await user.get_user(session, current.id), AccountGoneError)
 
 
 @router.delete("/me", status_code=status.HTTP_204_NO_CONTENT, responses=_MINE)
 async def delete_me(current: CurrentUserDep, session: SessionDep, resolver: ResolverDep) -> None:
     """Delete the account that the token belongs to, with all of its tasks."""
-    resolver.forget(get_or_404(await user.delete_user(session, current.id), _NO_ACCOUNT))
+    account = await user.delete_user(session, current.id)
+    resolver.forget(get_or_404(account, AccountGoneError))
 
 
 @router.get(
@@ -94,15 +125,16 @@ async def delete_me(current: CurrentUserDep, session: SessionDep, resolver: Reso
 )
 async def export_me(current: CurrentUserDep, session: SessionDep) -> StreamingResponse:
     """Return all that is stored about the caller, except the password's hash."""
-    account = get_or_404(await user.get_user(session, current.id), _NO_ACCOUNT)
+    account = get_or_404(await user.get_user(session, current.id), AccountGoneError)
     page_of = partial(task.list_tasks, session, current.id, {}, has_all_columns=True)
     first = await page_of()
 
-    async def document() -> AsyncIterator[str]:
-        yield f'{{"account":{AccountExport.model_validate(account).model_dump_json()},"tasks":'
-        async for piece in task.stream_tasks(first, lambda after: page_of(after=after)):
+    async def document() -> AsyncIterator[bytes]:
+        public = AccountExport.model_validate(account).model_dump_json()
+        yield f'{{"account":{public},"tasks":'.encode()
+        async for piece in stream_pages(first, lambda after: page_of(after=after)):
             yield piece
-        yield "}"
+        yield b"}"
 
     return StreamingResponse(
         document(),

@@ -1,8 +1,9 @@
-"""What all routes have in common: their names, strict JSON (RFC 8259), and entity tags."""
+"""What all routes have in common: strict JSON (RFC 8259), entity tags and streamed lists."""
 
+import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from enum import Enum
 from typing import Any, Final, NoReturn
 
 from fastapi import APIRouter, Request, Response, status
@@ -10,7 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
+from models.paging import Cursor, Page
 from utils.etags import is_known
+
+PIECE_SIZE: Final = 64 * 1024
+"""The most bytes of a page that are sent at once."""
 
 
 class StrictRequest(Request):
@@ -41,37 +46,14 @@ class StrictRoute(APIRoute):
         return handle_strictly
 
 
-Router: Final = partial(
-    APIRouter,
-    route_class=StrictRoute,
-    # So that a client that is generated from the OpenAPI document reads well: list_tasks.
-    generate_unique_id_function=lambda route: route.name,
-)
-
-
-def header_parameter(name: str, description: str, **schema: object) -> dict[str, Any]:
-    """Document, for OpenAPI, a header that a route reads from the request itself.
-
-    That is a documented way of FastAPI's, and several times as fast as its `Header()`
-    (docs/decisions/0008).
-    """
-    parameter = {"name": name, "in": "header", "description": description}
-    return {"parameters": [{**parameter, "schema": {"type": "string", **schema}}]}
-
-
-def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """Document, for OpenAPI, the query parameters that a route reads by `read_query`."""
-    schema = model.model_json_schema()
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in schema.get("required", ()),
-            "description": prop.get("description", ""),
-            "schema": prop,
-        }
-        for name, prop in schema["properties"].items()
-    ]
+def make_router(prefix: str, tags: list[str | Enum]) -> APIRouter:
+    """Create a router of strict routes, which generated clients call by the functions' names."""
+    return APIRouter(
+        prefix=prefix,
+        tags=tags,
+        route_class=StrictRoute,
+        generate_unique_id_function=lambda route: route.name,
+    )
 
 
 def read_query[M: BaseModel](request: Request, model: type[M]) -> M:
@@ -87,28 +69,8 @@ def read_query[M: BaseModel](request: Request, model: type[M]) -> M:
         ) from None
 
 
-IF_MATCH: Final = header_parameter(
-    "If-Match", "Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)"
-)
-IF_NONE_MATCH: Final = header_parameter(
-    "If-None-Match", "Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"
-)
-
-
-def documented(
-    status_code: int, *headers: str, description: str = "Successful response"
-) -> dict[int | str, dict[str, Any]]:
-    """Document, for OpenAPI, the headers of a response (`core.openapi` describes each)."""
-    return {status_code: {"description": description, "x-headers": headers}}
-
-
-def not_modified(*headers: str) -> dict[int | str, dict[str, Any]]:
-    """Document, for OpenAPI, the response to a caller that has the newest version."""
-    return documented(304, *headers, description="The caller has this version already")
-
-
 def tagged_response(
-    body: str,
+    body: str | bytes,
     tag: str,
     *,
     request: Request | None = None,
@@ -120,6 +82,28 @@ def tagged_response(
     if request is not None and is_known(request.headers.getlist("if-none-match"), tag):
         return Response(None, status.HTTP_304_NOT_MODIFIED, headers)
     return Response(body, status_code, headers, media_type="application/json")
+
+
+async def stream_pages(
+    page: Page, read_after: Callable[[Cursor], Awaitable[Page]]
+) -> AsyncIterator[bytes]:
+    """Yield the pieces of one JSON array: a page, and each that follows as it is read.
+
+    The pieces are small, because only the next one waits until the client has taken those before.
+    """
+    yield b"["
+    while True:
+        end = len(page.json) - 1
+        for start in range(1, end, PIECE_SIZE):
+            yield page.json[start : min(start + PIECE_SIZE, end)]
+        if page.next is None:
+            break
+        # Yield once so that waiting requests get the connection.
+        await asyncio.sleep(0)
+        page = await read_after(page.next)
+        if page.count:
+            yield b","
+    yield b"]"
 
 
 def _refuse_constant(name: str) -> NoReturn:

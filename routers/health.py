@@ -1,18 +1,20 @@
 """Health checks, for the orchestrator."""
 
-from typing import Literal
+from typing import Final, Literal
 
-from fastapi import Request
 from pydantic import BaseModel
 
 from core.migrations import is_newest
-from core.problems import UnavailableError, problems
-from dependencies.auth import KeySetDep
+from core.openapi import problems
+from core.problems import UnavailableError
 from dependencies.database import SessionDep
-from routers.base import Router
+from dependencies.state import DatabaseHealthDep, KeySetDep
+from routers.base import make_router
 from utils.jwks import KeysUnavailableError
 
-router = Router(prefix="/health", tags=["health"])
+router = make_router(prefix="/health", tags=["health"])
+
+OUTDATED: Final = "The database's schema is not the newest: run the migrations."
 
 
 class Health(BaseModel):
@@ -27,21 +29,19 @@ async def read_health() -> Health:
     return Health()
 
 
-@router.get(
-    "/ready",
-    responses=problems(503, _503="The database's schema is not the newest: run the migrations."),
-)
-async def read_readiness(request: Request, session: SessionDep, keys: KeySetDep) -> Health:
+@router.get("/ready", responses=problems(UnavailableError(OUTDATED)))
+async def read_readiness(
+    database: DatabaseHealthDep, session: SessionDep, keys: KeySetDep
+) -> Health:
     """Tell that requests can be served.
 
     The database answers, its schema is the newest, and there are keys to check tokens with. What
     was healthy is checked again once it has failed, not at each probe: Neon would never suspend.
     """
-    state = request.app.state
-    if not state.is_database_healthy:
-        state.is_database_healthy = await is_newest(session)
-    if not state.is_database_healthy:
-        raise UnavailableError("The database's schema is not the newest: run the migrations.")
+    if not database.is_good:
+        database.is_good = await is_newest(session)
+    if not database.is_good:
+        raise UnavailableError(OUTDATED)
     if not keys.is_healthy:
         try:
             await keys.current()

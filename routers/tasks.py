@@ -9,28 +9,26 @@ from fastapi import Body, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, Field
 
+from core.openapi import documented, header_parameter, not_modified, problems, query_parameters
 from core.problems import (
+    AccountGoneError,
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     NotFoundError,
     PreconditionFailedError,
+    TooLargeError,
+    UnauthorizedError,
+    UnavailableError,
     get_or_404,
-    problems,
 )
 from dependencies.auth import OwnerDep
 from dependencies.database import SessionDep
+from dependencies.state import CursorsDep
 from models import task, user
-from routers.base import (
-    IF_MATCH,
-    IF_NONE_MATCH,
-    Router,
-    documented,
-    header_parameter,
-    not_modified,
-    query_parameters,
-    read_query,
-    tagged_response,
-)
+from models.base import MAX_ID
+from models.paging import Cursor
+from routers.base import make_router, read_query, stream_pages, tagged_response
 from schemas.task import (
     TaskCompletion,
     TaskCreate,
@@ -46,18 +44,25 @@ from schemas.task import (
 from utils.cursors import CursorCodec, InvalidCursorError
 from utils.etags import content_tag, strong_tags
 
-router = Router(prefix="/api/{user_id}/tasks", tags=["tasks"])
+router = make_router("/api/{user_id}/tasks", ["tasks"])
 
 MAX_KEY_LENGTH: Final = 255
 """The most characters of an `Idempotency-Key`."""
 
-_NO_ACCOUNT: Final = "This account is gone."
+IF_MATCH: Final = header_parameter(
+    "If-Match", "Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)"
+)
+IF_NONE_MATCH: Final = header_parameter(
+    "If-None-Match", "Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"
+)
+
 _OTHER_BODY: Final = "This Idempotency-Key came with another body before."
+_REFUSED: Final = (UnauthorizedError, ForbiddenError, UnavailableError)
+_NOT_BOOLEAN: Final = BadRequestError("completed", "This must be true or false")
 _CHANGED: Final = {
     **documented(200, "ETag"),
-    **problems(400, 401, 403, 404, 412, 413, 503),
+    **problems(*_REFUSED, BadRequestError, NotFoundError, PreconditionFailedError, TooLargeError),
 }
-_NOT_BOOLEAN: Final = {"field": "completed", "message": "This must be true or false"}
 
 
 def _decimal(text: str) -> int:
@@ -81,7 +86,7 @@ def _idempotency_key(request: Request) -> str | None:
 
 TaskId = Annotated[
     int,
-    Field(ge=1, le=user.MAX_ID),
+    Field(ge=1, le=MAX_ID),
     BeforeValidator(_decimal),
     Path(description="The `id` of a task", examples=[1]),
 ]
@@ -95,21 +100,14 @@ TaskId = Annotated[
         **documented(200, "ETag", "Link"),
         **not_modified("ETag", "Link"),
         **problems(
-            400,
-            401,
-            403,
-            404,
-            503,
-            field="order",
-            message="This must be one of: asc, desc",
-            _404=_NO_ACCOUNT,
+            *_REFUSED,
+            BadRequestError("order", "This must be one of: asc, desc"),
+            AccountGoneError,
         ),
     },
 )
 async def list_tasks(
-    request: Request,
-    owner: OwnerDep,
-    session: SessionDep,
+    request: Request, owner: OwnerDep, session: SessionDep, cursors: CursorsDep
 ) -> Response:
     """Return the tasks, oldest first unless the parameters say otherwise.
 
@@ -117,27 +115,27 @@ async def list_tasks(
     streamed, without an `ETag`. With `limit`, `Link: <…>; rel="next"` leads to the next page.
     """
     params = read_query(request, TaskListParams)
-    cursors: CursorCodec = request.app.state.cursors
     filters = params.filters()
     sort, is_descending = params.sorting()
-    scope = (owner, filters, sort, is_descending)
+    # What a cursor is good for.
+    listing = (owner, filters, sort, is_descending)
     page_of = partial(
         task.list_tasks, session, owner, filters, sort=sort, is_descending=is_descending
     )
-    page = await page_of(after=_position(cursors, scope, params.cursor), limit=params.limit)
+    page = await page_of(after=_position(cursors, listing, params.cursor), limit=params.limit)
     if not page.count:
         await _require_account(session, owner)
-    if page.next is None or params.limit is not None:
-        headers = {}
-        if page.next is not None:
-            following = {**request.query_params, "cursor": cursors.encode(scope, page.next)}
-            headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
-        # The next page is part of the version: a page may stay as it is while tasks follow it.
-        tag = content_tag(page.json + headers.get("Link", ""))
-        return tagged_response(page.json, tag, request=request, headers=headers)
-    return StreamingResponse(
-        task.stream_tasks(page, lambda after: page_of(after=after)), media_type="application/json"
-    )
+    if page.next is not None and params.limit is None:
+        return StreamingResponse(
+            stream_pages(page, lambda after: page_of(after=after)), media_type="application/json"
+        )
+    headers = {}
+    if page.next is not None:
+        following = {**request.query_params, "cursor": cursors.encode(listing, page.next)}
+        headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
+    # The next page is part of the version: a page may stay as it is while tasks follow it.
+    tag = content_tag(page.json + headers.get("Link", "").encode())
+    return tagged_response(page.json, tag, request=request, headers=headers)
 
 
 @router.post(
@@ -153,7 +151,13 @@ async def list_tasks(
     ),
     responses={
         **documented(201, "ETag", "Location"),
-        **problems(400, 401, 403, 404, 409, 413, 503, _404=_NO_ACCOUNT, _409=_OTHER_BODY),
+        **problems(
+            *_REFUSED,
+            BadRequestError,
+            AccountGoneError,
+            ConflictError(_OTHER_BODY),
+            TooLargeError,
+        ),
     },
 )
 async def create_task(
@@ -165,14 +169,14 @@ async def create_task(
     """Create a task."""
     values, key = new.model_dump(), _idempotency_key(request)
     try:
-        row = get_or_404(
+        row = (
             await task.create_task(session, owner, values)
             if key is None
-            else await task.create_task_once(session, owner, values, key),
-            _NO_ACCOUNT,
+            else await task.create_task_once(session, owner, values, key)
         )
     except task.IdempotencyConflictError:
         raise ConflictError(_OTHER_BODY) from None
+    row = get_or_404(row, AccountGoneError)
     headers = {"Location": f"{_path(request)}/{row.id}"}
     return tagged_response(
         row.json, row.version, status_code=status.HTTP_201_CREATED, headers=headers
@@ -186,7 +190,7 @@ async def create_task(
     responses={
         **documented(200, "ETag"),
         **not_modified("ETag"),
-        **problems(401, 403, 404, 503),
+        **problems(*_REFUSED, NotFoundError),
     },
 )
 async def read_task(
@@ -215,8 +219,8 @@ async def update_task(
     response_model=TaskPublic,
     openapi_extra=IF_MATCH,
     responses={
-        **documented(200, "ETag"),
-        **problems(400, 401, 403, 404, 412, 413, 503, **_NOT_BOOLEAN),
+        **_CHANGED,
+        **problems(_NOT_BOOLEAN),
     },
 )
 async def complete_task(
@@ -252,7 +256,7 @@ async def replace_task(
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     openapi_extra=IF_MATCH,
-    responses=problems(401, 403, 404, 412, 503),
+    responses=problems(*_REFUSED, NotFoundError, PreconditionFailedError),
 )
 async def delete_task(
     request: Request, task_id: TaskId, owner: OwnerDep, session: SessionDep
@@ -261,12 +265,10 @@ async def delete_task(
     await _changed(task.delete_task(session, owner, task_id, _versions(request)))
 
 
-@router.patch(
-    "", responses=problems(400, 401, 403, 404, 413, 503, **_NOT_BOOLEAN, _404=_NO_ACCOUNT)
-)
+@router.patch("", responses=problems(*_REFUSED, _NOT_BOOLEAN, AccountGoneError, TooLargeError))
 async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
     """Complete all tasks, or the reverse; the count is of those that have changed."""
-    updated = await task.complete_tasks(session, owner, completed=new.completed)
+    updated = await task.update_tasks(session, owner, new.model_dump())
     if not updated:
         await _require_account(session, owner)
     return TasksUpdated(updated=updated)
@@ -274,9 +276,7 @@ async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -
 
 @router.delete(
     "",
-    responses=problems(
-        400, 401, 403, 404, 503, field="status", message="This is required", _404=_NO_ACCOUNT
-    ),
+    responses=problems(*_REFUSED, BadRequestError("status", "This is required"), AccountGoneError),
 )
 async def delete_tasks(
     owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
@@ -293,16 +293,14 @@ async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:
     try:
         row = get_or_404(await change)
     except task.VersionMismatchError:
-        raise PreconditionFailedError(
-            "The task has changed since the version that If-Match names."
-        ) from None
+        raise PreconditionFailedError from None
     return tagged_response(row.json, row.version)
 
 
 async def _require_account(session: SessionDep, owner: int) -> None:
     """Tell an account without tasks from one that is gone. Raises NotFoundError."""
     if not await user.has_user(session, owner):
-        raise NotFoundError(_NO_ACCOUNT)
+        raise AccountGoneError
 
 
 def _versions(request: Request) -> list[str] | None:
@@ -317,13 +315,11 @@ def _path(request: Request) -> str:
     return path.decode().replace(">", "%3E")
 
 
-def _position(
-    cursors: CursorCodec, scope: Sequence[object], cursor: str | None
-) -> task.Cursor | None:
+def _position(cursors: CursorCodec, listing: Sequence[object], cursor: str | None) -> Cursor | None:
     if cursor is None:
         return None
     try:
-        return task.Cursor(*cursors.decode(scope, cursor))
+        return Cursor(*cursors.decode(listing, cursor))
     except InvalidCursorError:
         raise BadRequestError(
             "cursor", "This is no cursor of this list: begin without one"

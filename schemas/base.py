@@ -29,7 +29,7 @@ Storable = AfterValidator(_require_storable)
 """For text that PostgreSQL can store; behind the limits of length, which are checked first."""
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """A JSON object from a caller. Fields that are not known are ignored."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)

@@ -1,7 +1,6 @@
 """Tasks on the wire."""
 
-from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import (
     MISSING,
@@ -13,7 +12,8 @@ from pydantic import (
     StringConstraints,
 )
 
-from schemas.base import Body, EmptyIsNone, Storable, Timestamp
+from models.task import SORTS
+from schemas.base import EmptyIsNone, RequestBody, Storable, Timestamp
 
 
 def _require_text(title: str) -> str:
@@ -34,7 +34,7 @@ Description = Annotated[
 ]
 
 
-class TaskCreate(Body):
+class TaskCreate(RequestBody):
     """A new task."""
 
     title: Title
@@ -42,7 +42,7 @@ class TaskCreate(Body):
     completed: StrictBool = False
 
 
-class TaskReplace(Body):
+class TaskReplace(RequestBody):
     """A whole task; what the body leaves out keeps its value, but the title is required."""
 
     title: Title
@@ -50,7 +50,7 @@ class TaskReplace(Body):
     completed: StrictBool | MISSING = MISSING
 
 
-class TaskUpdate(Body):
+class TaskUpdate(RequestBody):
     """The fields of a task to change; null clears the description and nothing else."""
 
     title: Title | MISSING = MISSING
@@ -58,13 +58,13 @@ class TaskUpdate(Body):
     completed: StrictBool | MISSING = MISSING
 
 
-class TaskCompletion(Body):
+class TaskCompletion(RequestBody):
     """Whether a task is completed; without it, the reverse of what it was."""
 
     completed: StrictBool | MISSING = MISSING
 
 
-class TasksUpdate(Body):
+class TasksUpdate(RequestBody):
     """What to set on all tasks."""
 
     completed: StrictBool
@@ -107,7 +107,11 @@ Search = Annotated[
     Field(max_length=200, description="Text in the title or the description, in any case"),
     Storable,
 ]
-Sort = Literal["created_at", "updated_at", "title", "created", "updated"]
+SORT_ALIASES: Final = {"created": "created_at", "updated": "updated_at"}
+if TYPE_CHECKING:
+    Sort = str
+else:
+    Sort = Literal[*SORTS, *SORT_ALIASES]
 MAX_LIMIT: Final = 500
 
 
@@ -125,15 +129,6 @@ def _require_limit(text: object) -> object:
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_require_limit)]
-
-
-_COLUMNS: Final[Mapping[Sort, Literal["created_at", "updated_at", "title"]]] = {
-    "created_at": "created_at",
-    "created": "created_at",
-    "updated_at": "updated_at",
-    "updated": "updated_at",
-    "title": "title",
-}
 
 
 class _TaskFilters(BaseModel):
@@ -172,6 +167,9 @@ class TaskListParams(_TaskFilters):
         default=None, max_length=2000, description="From the `Link` header of the page before"
     )
 
-    def sorting(self) -> tuple[Literal["created_at", "updated_at", "title"], bool]:
-        """Return the column to sort by, and whether it descends."""
-        return _COLUMNS[self.sort or "created_at"], self.order == "desc"
+    def sorting(self) -> tuple[str, bool]:
+        """Return what to sort by, one of `models.task.SORTS`, and whether it descends."""
+        sort = SORT_ALIASES.get(self.sort or "", self.sort or "created_at")
+        if self.order is None:
+            return sort, SORTS[sort].is_descending
+        return sort, self.order == "desc"

@@ -5,7 +5,7 @@ from typing import Annotated
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.base import Body, Storable, Timestamp
+from schemas.base import RequestBody, Storable, Timestamp
 from schemas.task import TaskExport
 from utils.security import MIN_PASSWORD_CHARACTERS, normalise_password, password_fault
 
@@ -40,7 +40,7 @@ Password = Annotated[
 ]
 
 
-class Credentials(Body):
+class Credentials(RequestBody):
     """An e-mail address and a password, as they are typed to log in."""
 
     email: EmailAddress

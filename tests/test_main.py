@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 from core.settings import Settings
 from main import create_app
 from routers import auth, health, tasks
-from schemas.base import Body
+from schemas.base import RequestBody
 from schemas.task import TaskCreate, TaskUpdate
 from schemas.user import Credentials, UserCreate
 from tests.conftest import MakeDatabase
@@ -147,7 +147,7 @@ def test_the_limits_of_the_input_stand_in_it(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [Credentials, UserCreate, TaskCreate, TaskUpdate])
 def test_the_texts_of_a_body_have_an_example_that_is_good_input(
-    document: dict[str, Any], body: type[Body]
+    document: dict[str, Any], body: type[RequestBody]
 ) -> None:
     members = document["components"]["schemas"][body.__name__]["properties"]
     examples = {

@@ -8,9 +8,9 @@ from typing import Final
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 
 
-def content_tag(content: str) -> str:
+def content_tag(content: bytes) -> str:
     """Return the entity tag of a response by its content, without quotes."""
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def strong_tags(if_match: Sequence[str]) -> list[str] | None:

@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 from passlib.hash import bcrypt
 
-from dependencies.auth import AccountResolver
+from models.accounts import AccountResolver
 from tests.support.database import execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem

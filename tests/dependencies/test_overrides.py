@@ -13,7 +13,7 @@ from core.problems import ConflictError
 from core.settings import Settings
 from dependencies.auth import get_current_user
 from dependencies.database import get_session
-from dependencies.settings import get_settings
+from dependencies.state import get_settings
 from main import create_app
 from routers import auth, health, tasks
 from tests.support.keyserver import KeyServer

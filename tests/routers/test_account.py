@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from dependencies.auth import AccountResolver
+from models.accounts import AccountResolver
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from models.user import MAX_ID
+from models.base import MAX_ID
 from tests.support.problems import assert_problem
 from tests.support.service import Person
 from tests.support.tokens import SigningKey

@@ -11,7 +11,7 @@ from uvicorn import Config
 from core import database, driver, middleware
 from core.http_protocol import MAX_HEADERS_SIZE, LimitedHttpProtocol
 from core.migrations import upgrade
-from dependencies.auth import REMEMBERED_SECONDS
+from models.accounts import REMEMBERED_SECONDS
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer

@@ -1,0 +1,159 @@
+"""The account of a token: found, linked or created (contract: the caller)."""
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from cachetools import TTLCache
+from email_validator import EmailNotValidError, validate_email
+
+from core.database import Session
+from core.problems import ForbiddenError, UnauthorizedError, UnverifiedEmailError
+from models import user
+from models.base import MAX_ID
+from utils.security import UNUSABLE_HASH
+from utils.tokens import Claims
+
+MAX_REMEMBERED: Final = 100_000
+"""How many subjects are remembered at most."""
+REMEMBERED_SECONDS: Final = 60
+"""How long: after a restore or a deletion elsewhere, no user keeps access for longer."""
+MAX_SUBJECT_LENGTH: Final = 255
+MAX_EMAIL_LENGTH: Final = 254
+
+UNKNOWN_ID: Final = 0
+"""An id that no account has: that of a token whose account is gone."""
+
+_DECIMAL: Final = re.compile(r"[1-9][0-9]*", re.ASCII)
+# What a broken getSubject returns, the same for every user; and what no id looks like.
+_BROKEN_SUBJECTS: Final = frozenset({"", "undefined", "null", "NaN", "[object Object]"})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_MISNUMBERED: Final = (
+    "a token's sub is %s, but %s. Does Better Auth number its users itself (serial ids)? Have"
+    " jwt.getSubject return this service's id, or let Better Auth make its own kind of ids"
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CurrentUser:
+    """The account that a token belongs to, and the token's `sub`."""
+
+    id: int
+    subject: str
+
+
+class AccountResolver:
+    """Finds the account of a token, and remembers it: a known subject costs no query."""
+
+    def __init__(
+        self, remembered_seconds: float = REMEMBERED_SECONDS, max_remembered: int = MAX_REMEMBERED
+    ) -> None:
+        self._remembered: TTLCache[str, tuple[str | None, CurrentUser]] = TTLCache(
+            max_remembered, remembered_seconds
+        )
+
+    def recall(self, claims: Claims) -> CurrentUser | None:
+        """Return the account that the claims belong to, if it is remembered.
+
+        Accounts are remembered by subject, with the token's e-mail address: a token with another
+        address is resolved anew.
+        """
+        email, known = self._remembered.get(claims.subject, (None, None))
+        return known if email == claims.email else None
+
+    async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
+        """Find the account that the claims belong to, or link or create it, and remember it.
+
+        Raises UnauthorizedError or ForbiddenError.
+        """
+        if not _is_subject(claims.subject):
+            raise UnauthorizedError("The token's sub is no user's id: see jwt.getSubject.")
+        find = _find_numbered if _DECIMAL.fullmatch(claims.subject) else _find_linked
+        current = CurrentUser(await find(session, claims), claims.subject)
+        if current.id != UNKNOWN_ID:
+            self._remembered[claims.subject] = (claims.email, current)
+        return current
+
+    def forget(self, account: user.User) -> None:
+        """Forget an account that was deleted."""
+        for subject in (str(account.id), account.auth_subject):
+            if subject is not None:
+                self._remembered.pop(subject, None)
+
+
+def _is_subject(subject: str) -> bool:
+    return (
+        len(subject) <= MAX_SUBJECT_LENGTH
+        and subject not in _BROKEN_SUBJECTS
+        and subject.strip() == subject
+        and not _CONTROL.search(subject)
+    )
+
+
+async def _find_numbered(session: Session, claims: Claims) -> int:
+    """Take the subject for our own id, which Better Auth sends when it was told to.
+
+    An e-mail address in the token has to be that account's: Better Auth may number its users too.
+    """
+    user_id = int(claims.subject)
+    account = await user.get_user(session, user_id) if user_id <= MAX_ID else None
+    if account is None:
+        logger.warning(_MISNUMBERED, user_id, "there is no such account")
+        return UNKNOWN_ID
+    if claims.email is not None and account.email != _normalised(claims.email):
+        logger.warning(_MISNUMBERED, user_id, "its e-mail address is not that account's")
+        raise UnauthorizedError("The token's sub and e-mail address are of different accounts.")
+    return user_id
+
+
+async def _find_linked(session: Session, claims: Claims) -> int:
+    """Find the account that is linked to Better Auth's own id, or link or create one."""
+    known = await user.get_user_by_subject(session, claims.subject)
+    return (known or await _link_or_create(session, claims)).id
+
+
+async def _link_or_create(session: Session, claims: Claims) -> user.User:
+    """Create an account for a subject that has none, or link the one with its e-mail address.
+
+    Safe when the first requests of a user arrive at once: one that loses the race looks again.
+    """
+    if claims.email is None:
+        raise UnauthorizedError("The token has no e-mail address, and its sub is not known.")
+    email = _normalised(claims.email)
+    try:
+        account = await user.create_linked_user(
+            session, email, UNUSABLE_HASH, claims.subject, issued_at=claims.issued_at
+        )
+        if account is None and claims.email_verified:
+            account = await user.link_user(
+                session, email, claims.subject, issued_at=claims.issued_at
+            )
+    except user.DeletedAccountError:
+        raise UnauthorizedError("The account of this token has been deleted.") from None
+    if account is not None:
+        return account
+    owner = await user.get_user_by_email(session, email)
+    # In this order: had another request linked the owner before we read it, it is found here.
+    account = await user.get_user_by_subject(session, claims.subject)
+    if account is not None:
+        return account
+    if owner is not None and owner.auth_subject is None:
+        raise UnverifiedEmailError
+    raise ForbiddenError("The account with this e-mail address is linked to another user.")
+
+
+def _normalised(email: str) -> str:
+    """Return an e-mail address in the form in which accounts keep it."""
+    refused = UnauthorizedError("The token's email is no e-mail address.")
+    if len(email) > MAX_EMAIL_LENGTH:
+        raise refused
+    try:
+        return validate_email(
+            email, check_deliverability=False, globally_deliverable=False
+        ).normalized.lower()
+    except EmailNotValidError:
+        raise refused from None
