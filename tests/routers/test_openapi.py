@@ -115,7 +115,7 @@ def test_the_examples_of_an_operation_are_its_own(document: dict[str, Any]) -> N
         for status, example in examples.items():
             about_one_task = "{task_id}" in path
             if status == "404":
-                assert ("such task" in example["detail"]) is about_one_task, (method, path)
+                assert ("this id" in example["detail"]) is about_one_task, (method, path)
             if status == "403" and "{user_id}" not in path:
                 assert "path" not in example["detail"]
             if status == "400":

@@ -106,11 +106,11 @@ def test_only_an_empty_result_or_a_missed_condition_asks_once_more(  # noqa: PLR
     assert len(proxy.statements) == 2
 
 
-def test_a_list_of_up_to_1000_tasks_is_one_statement_and_a_longer_one_is_one_for_each_1000(
+def test_a_list_of_up_to_1000_tasks_is_one_statement_and_a_longer_one_is_one_more_for_each_1000(
     proxy: PostgresProxy, carol: Person, database_url: str
 ) -> None:
     carol.tasks("DELETE", params={"status": "all"})
-    for inserted, statements in ((1000, 1), (1, 2), (1999, 3), (1, 4)):
+    for inserted, statements in ((1000, 1), (1, 3), (1999, 4), (1, 5)):
         insert_tasks(database_url, carol.id, inserted)
         proxy.statements.clear()
         response = carol.tasks("GET")
