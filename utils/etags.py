@@ -5,7 +5,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-_TAG: Final = re.compile(r'(W/)?"([^"]*)"')
+# A proxy that compresses a response changes its tag: nginx and Cloudflare to W/"x", Apache to
+# "x-gzip", Jetty to "x--gzip", LiteSpeed to "x;gz". Our tags name a version and not its bytes, so
+# all of these are "x", weak or not. No tag of ours may end in such a suffix.
+_TAG: Final = re.compile(r'"([^"]*?)(?:(?:--?|;)(?:gzip|gz|br|zstd|deflate))?"')
 
 
 def content_tag(content: bytes) -> str:
@@ -14,17 +17,12 @@ def content_tag(content: bytes) -> str:
 
 
 def strong_tags(if_match: Sequence[str]) -> list[str] | None:
-    """Return the tags that the values of `If-Match` accept; None for `*`, which accepts all.
-
-    A weak tag never matches there, and neither does what is no tag.
-    """
+    """Return the tags that the values of `If-Match` accept; None for `*`, which accepts all."""
     values = ",".join(if_match)
-    if values.strip() == "*":
-        return None
-    return [tag for weak, tag in _TAG.findall(values) if not weak]
+    return None if values.strip() == "*" else _TAG.findall(values)
 
 
 def is_known(if_none_match: Sequence[str], tag: str) -> bool:
     """Tell whether the values of `If-None-Match` have this tag: the caller has it already."""
     values = ",".join(if_none_match)
-    return values.strip() == "*" or any(tag == each for _, each in _TAG.findall(values))
+    return values.strip() == "*" or tag in _TAG.findall(values)

@@ -26,6 +26,7 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
+    {directives}
     include site.conf;
 }}
 """
@@ -45,14 +46,18 @@ def site(port: int, upstreams: Sequence[int]) -> str:
 
 
 @contextmanager
-def running_nginx(folder: Path, upstreams: Sequence[int]) -> Iterator[str]:
-    """Run an nginx before services on these ports of this machine; yield its address."""
+def running_nginx(folder: Path, upstreams: Sequence[int], directives: str = "") -> Iterator[str]:
+    """Run an nginx before services on these ports of this machine; yield its address.
+
+    `directives` are more ones for its `http` block.
+    """
     need_package("nginx")
     port = free_port()
     (folder / "site.conf").write_text(site(port, upstreams))
     main = folder / "nginx.conf"
     # Its workers would otherwise run as a user who may not read this folder.
-    main.write_text(_MAIN.format(user="user root;" if os.geteuid() == 0 else ""))
+    user = "user root;" if os.geteuid() == 0 else ""
+    main.write_text(_MAIN.format(user=user, directives=directives))
     command = ["nginx", "-e", "error.log", "-p", str(folder), "-c", str(main)]
     with subprocess.Popen(command, cwd=folder) as process:
         try:
