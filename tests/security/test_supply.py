@@ -1,8 +1,9 @@
-"""Tests of the dependencies: how they are checked, and why the findings that stay do not apply.
+"""Tests of the dependencies: how they are audited, and why the ignored findings do not apply.
 
-SECURITY.md lists those findings; each has a test of its reason here.
+SECURITY.md lists those findings.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -17,10 +18,7 @@ from tests.support.process import ROOT
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
-AUDIT = ROOT / "scripts" / "audit"
-
-
-# The findings that stay.
+SECURITY = ROOT / "SECURITY.md"
 
 
 def test_python_jose_gets_the_one_algorithm_of_the_key(
@@ -73,68 +71,70 @@ print(*(name for name in names if name in sys.modules))
 
 @pytest.mark.slow
 def test_neither_encryption_nor_ecdsa_is_loaded_when_every_algorithm_is_checked() -> None:
-    """The oracle in `jose.jwe`, and CVE-2024-23342 in ecdsa (which is about signing at that)."""
+    """The oracle in `jose.jwe`, and CVE-2024-23342 in ecdsa (which affects signing alone)."""
     done = subprocess.run(
         [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["jose.jws"], done.stderr
 
 
-# How the dependencies are checked.
+# The audit, with stubs of the programs that ask for advisories.
+
+KNOWN = '{"dependencies": [{"name": "jinja2", "vulns": [{"id": "PYSEC-0"}]}]}'
+UNKNOWN = '{"dependencies": [{"name": "jinja2", "skip_reason": "not found"}]}'
+CLEAN = '{"auditReportVersion": 2, "vulnerabilities": {}}'
+VULNERABLE = '{"auditReportVersion": 2, "vulnerabilities": {"next": {"severity": "high"}}}'
+UNREACHABLE = '{"message": "405 Method Not Allowed", "error": {}}'
 
 
-def test_what_the_check_ignores_stands_in_security_md() -> None:
-    (ignored,) = re.findall(r"^ignored=\((.*)\)$", AUDIT.read_text(), re.MULTILINE)
-    said = (ROOT / "SECURITY.md").read_text()
-    listed = re.findall(r"^\| .*?(CVE-[0-9]+-[0-9]+)", said, re.MULTILINE)
-    assert sorted(ignored.split()) == sorted(listed)
-
-
-def test_ci_runs_the_check() -> None:
-    assert "\nscripts/audit\n" in (ROOT / ".ci" / "run").read_text()
-
-
-def test_ci_skips_no_test_whose_program_is_missing() -> None:
-    before, _, _ = (ROOT / ".ci" / "run").read_text().partition('bash -c "$command"')
-    assert "\nexport CI=${CI:-true}\n" in before
-
-
-def audited(folder: Path, known: str, status: int) -> subprocess.CompletedProcess[str]:
-    """Run the check with a stub of pip-audit; `known` is its output for the vulnerable release."""
-    stub = folder / "uvx"
-    stub.write_text(
-        "#!/bin/sh\n"
-        f'echo "$@" >>{folder}/calls\n'
-        f"case \"$*\" in *--strict*) exit {status};; *) echo '{known}'; exit 1;; esac\n"
+@pytest.mark.parametrize(
+    ("known", "python_status", "npm", "npm_status", "status", "printed"),
+    [
+        ("", 1, CLEAN, 0, 0, "NOTHING WAS CHECKED of uv.lock"),
+        (UNKNOWN, 1, CLEAN, 0, 0, "NOTHING WAS CHECKED of uv.lock"),
+        (KNOWN, 0, CLEAN, 0, 0, "No known vulnerabilities found in the npm packages of examples/"),
+        (KNOWN, 1, CLEAN, 0, 1, "--strict"),
+        (KNOWN, 0, VULNERABLE, 1, 1, '"severity": "high"'),
+        (KNOWN, 0, UNREACHABLE, 1, 0, "NOT CHECKED: the npm packages of examples/"),
+    ],
+)
+def test_the_audit_fails_for_findings_and_says_what_it_could_not_check(  # noqa: PLR0913, PLR0917
+    tmp_path: Path,
+    known: str,
+    python_status: int,
+    npm: str,
+    npm_status: int,
+    status: int,
+    printed: str,
+) -> None:
+    """`known` is the output for a release that is known to be vulnerable."""
+    for program, script in {
+        "uvx": f'case "$*" in *--strict*) echo "$@"; exit {python_status};; esac; echo \'{known}\'',
+        "npm": f"echo '{npm}'; exit {npm_status}",
+    }.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / program).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "scripts" / "audit"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    stub.chmod(0o755)
-    # tests/ship/test_supply.py has the npm packages.
-    npm = folder / "npm"
-    npm.write_text("#!/bin/sh\nexit 0\n")
-    npm.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-    return subprocess.run(
-        [AUDIT], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    assert done.returncode == status, done.stderr
+    assert printed in done.stdout + done.stderr
+    assert ("--strict" in done.stdout) == (known == KNOWN)
+    # SECURITY.md says why what the audit ignores does not apply.
+    ignored = re.findall(r"--ignore-vuln=(\S+)", done.stdout)
+    explained = re.findall(r"^\| .*?(CVE-[0-9]+-[0-9]+)", SECURITY.read_text(), re.MULTILINE)
+    assert sorted(ignored) == (sorted(explained) if known == KNOWN else [])
 
 
-FOUND = '{"dependencies": [{"name": "jinja2", "vulns": [{"id": "PYSEC-0"}]}]}'
-SKIPPED = '{"dependencies": [{"name": "jinja2", "skip_reason": "not found"}]}'
-
-
-@pytest.mark.parametrize("known", ["", SKIPPED])
-def test_without_its_source_it_says_that_nothing_was_checked(tmp_path: Path, known: str) -> None:
-    done = audited(tmp_path, known, 1)
-    assert done.returncode == 0
-    assert done.stderr.startswith("NOTHING WAS CHECKED ")
-    assert "--strict" not in (tmp_path / "calls").read_text()
-
-
-@pytest.mark.parametrize("status", [0, 1])
-def test_with_its_source_what_it_finds_decides(tmp_path: Path, status: int) -> None:
-    done = audited(tmp_path, FOUND, status)
-    assert done.returncode == status
-    assert "NOTHING" not in done.stderr
-    _, call = (tmp_path / "calls").read_text().splitlines()
-    assert "--strict" in call
-    assert "--ignore-vuln=CVE-2026-85394" in call
+def test_the_bill_of_materials_has_the_runtime_dependencies_and_no_others() -> None:
+    done = subprocess.run([ROOT / "scripts" / "sbom"], capture_output=True, text=True, check=True)
+    bill = json.loads(done.stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    purls = {each["name"]: each["purl"] for each in bill["components"]}
+    assert {"fastapi", "sqlmodel", "psycopg2-binary", "python-jose"} <= purls.keys()
+    assert purls.keys().isdisjoint({"pytest", "mypy", "schemathesis"})
+    assert all(purl.startswith(f"pkg:pypi/{name}@") for name, purl in purls.items())
