@@ -14,21 +14,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.support.hostile import (
-    HOSTILE,
-    LONG,
-    Forge,
-    Keys,
-    header,
-    in_claims,
-    in_header,
-    signature,
-)
+from tests.support.hostile import CLAIMS, HEADER, HOSTILE, Forge, Keys, added, edited
 from tests.support.keyserver import Clock, KeyServer, running_key_server
+from tests.support.problems import assert_problem
 from tests.support.service import make_settings, running_service
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey, base64url, good_claims
 from utils.eddsa import Ed25519Key
-from utils.jwks import KeySet, Snapshot
+from utils.jwks import KeySet
 from utils.tokens import Claims, InvalidTokenError, TokenVerifier
 
 Verify = Callable[[str], Claims]
@@ -62,113 +54,69 @@ def verify(keys: Keys) -> Iterator[Verify]:
         runner.run(client.aclose())
 
 
-def ask(client: httpx.Client, token: str | bytes) -> httpx.Response:
-    """Ask who the bearer of the token is."""
-    raw = token if isinstance(token, bytes) else token.encode()
-    return client.get("/api/auth/me", headers={b"Authorization": b"Bearer " + raw})
+def ask(client: httpx.Client, token: str) -> httpx.Response:
+    """Send a request with a token."""
+    return client.get("/api/auth/me", headers={b"Authorization": b"Bearer " + token.encode()})
 
 
-def assert_refused(answer: httpx.Response, token: str) -> None:
-    """Check that the answer is 401 in the one shape that errors have, and tells no secret."""
-    assert answer.status_code == 401, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["www-authenticate"] == "Bearer"
-    problem = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail"}
-    assert problem["status"] == 401
-    told = answer.text + str(answer.headers)
+def assert_refused(response: httpx.Response, token: str) -> None:
+    """Check that the response is 401 and contains nothing of the token."""
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
+    content = response.text + str(response.headers)
     for part in token.split("."):
-        assert len(part) < 8 or part not in told
+        assert len(part) < 8 or part not in content
         with suppress(ValueError):
-            spelled = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-            for word in re.findall(r"[\w:/@.-]{8,}", spelled.decode("utf-8", "ignore")):
-                assert word not in told
+            decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+            for word in re.findall(r"[\w:/@.-]{8,}", decoded.decode("utf-8", "ignore")):
+                assert word not in content
 
 
-@pytest.mark.parametrize(
-    ("forge", "detail"),
-    [
-        pytest.param(forge, detail, id=reason.encode("unicode_escape").decode())
-        for detail, forges in HOSTILE.items()
-        for reason, forge in forges.items()
-    ],
-)
-def test_a_hostile_token_is_refused_for_its_own_fault(
-    verify: Verify, keys: Keys, forge: Forge, detail: str
-) -> None:
-    with pytest.raises(InvalidTokenError) as refused:
+@pytest.mark.parametrize("forge", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_token_is_refused(verify: Verify, keys: Keys, forge: Forge) -> None:
+    with pytest.raises(InvalidTokenError):
         verify(forge(keys))
-    assert str(refused.value) == detail
 
 
-@pytest.mark.parametrize("detail", HOSTILE)
-def test_a_refused_token_is_401_with_the_reason_and_nothing_of_the_token(
-    service: httpx.Client, keys: Keys, detail: str
+def test_a_hostile_token_is_401_with_nothing_of_the_token(
+    service: httpx.Client, keys: Keys
 ) -> None:
-    token = next(iter(HOSTILE[detail].values()))(keys)
-    response = ask(service, token)
-    assert_refused(response, token)
-    assert response.json()["detail"] == detail
-
-
-def test_there_are_more_than_300_hostile_tokens_and_no_two_are_the_same(keys: Keys) -> None:
-    forged = [forge(keys) for forges in HOSTILE.values() for forge in forges.values()]
-    assert len(forged) > 300
-    assert len(set(forged)) == len(forged)
+    for forge in list(HOSTILE.values())[::7]:
+        token = forge(keys)
+        assert_refused(ask(service, token), token)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("typ", [None, "JWT", "jwt", "at+jwt", "AT+JWT"])
-def test_every_algorithm_and_every_type_of_a_jwt_is_good(
+def test_each_algorithm_and_each_type_of_a_jwt_is_accepted(
     verify: Verify, keys: Keys, algorithm: str, typ: str | None
 ) -> None:
     assert verify(keys[algorithm].token({"typ": typ}, sub="me")).subject == "me"
 
 
-def test_an_ed25519_key_is_good_under_both_names_of_its_algorithm(
-    verify: Verify, keys: Keys
-) -> None:
-    for key, name in (("EdDSA", "Ed25519"), ("Ed25519", "EdDSA")):
-        assert verify(keys[key].token({"alg": name}))
-
-
 @pytest.mark.parametrize(
-    "changes",
+    ("header", "claims"),
     [
-        pytest.param({"aud": [AUDIENCE]}, id="aud a list"),
-        pytest.param({"aud": ["https://other.example", AUDIENCE]}, id="aud a list with others"),
-        pytest.param({"iat": None}, id="no iat"),
-        pytest.param({"nbf": 0}, id="nbf long ago"),
-        pytest.param({"nbf": 1.5, "iat": 1.5}, id="nbf and iat with a fraction"),
-        pytest.param({"exp": 99999999999.5}, id="exp with a fraction"),
-        pytest.param({"exp": 10**20}, id="exp beyond any calendar"),
-        pytest.param({"exp": 10**300}, id="exp far beyond any calendar"),
-        pytest.param({"jti": ["odd"], "scope": 5, "azp": None, "nested": {"a": [1]}}, id="more"),
-        pytest.param({"emailVerified": "true"}, id="emailVerified a word"),
-    ],
-)
-def test_what_the_contract_leaves_free_is_good(
-    verify: Verify, keys: Keys, changes: dict[str, Any]
-) -> None:
-    assert verify(keys["EdDSA"].token(**changes))
-
-
-@pytest.mark.parametrize(
-    "member",
-    [
-        {"jku": "https://attacker.example/jwks"},
-        {"jwk": {"kty": "oct", "k": "AAAA"}},
-        {"x5u": "https://attacker.example/"},
-        {"x5c": ["MIIB"]},
-        {"cty": "json"},
-        {"x": None},
+        ({"alg": "Ed25519"}, {}),
+        ({}, {"aud": [AUDIENCE]}),
+        ({}, {"aud": ["https://other.example", AUDIENCE]}),
+        ({}, {"iat": None}),
+        ({}, {"nbf": 0}),
+        ({}, {"nbf": 1.5, "iat": 1.5}),
+        *(({}, {"exp": value}) for value in (99999999999.5, 10**20, 10**300)),
+        ({}, {"jti": ["odd"], "scope": 5, "azp": None, "nested": {"a": [1]}}),
+        ({}, {"emailVerified": "true"}),
+        ({"jku": "https://attacker.example/jwks"}, {}),
+        ({"jwk": {"kty": "oct", "k": "AAAA"}}, {}),
+        ({"x5u": "https://attacker.example/"}, {}),
+        ({"x5c": ["MIIB"], "cty": "json"}, {}),
     ],
     ids=str,
 )
-def test_header_members_that_offer_a_key_change_nothing_for_a_good_token(
-    verify: Verify, keys: Keys, member: dict[str, Any]
+def test_what_the_contract_leaves_open_is_accepted(
+    verify: Verify, keys: Keys, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
-    assert verify(header(**member)(keys))
+    assert verify(keys["EdDSA"].token(header, **claims))
 
 
 @pytest.mark.parametrize("name", ["jku", "x5u"])
@@ -180,31 +128,29 @@ def test_an_address_in_a_header_is_never_followed(service: httpx.Client, name: s
         assert server.fetches == 0
 
 
-def test_a_token_of_16_kib_is_good_and_a_byte_more_is_not(
+def test_a_token_of_16_kib_is_accepted_and_a_byte_more_is_not(
     service: httpx.Client, keys: Keys
 ) -> None:
     def token(length: int) -> str:
         for blanks in range(3):
-            head = {"alg": "EdDSA", "kid": keys["EdDSA"].kid, "x": " " * blanks}
-            body = json.dumps(good_claims())
-            for size in range(length * 3 // 4 - 700, length * 3 // 4):
-                made = len(base64url(json.dumps(head).encode())) + (size * 4 + 2) // 3 + 88
-                if made == length:
-                    return keys["EdDSA"].raw_token(head, body.ljust(size).encode())
+            header = {"alg": "EdDSA", "kid": keys["EdDSA"].kid, "x": " " * blanks}
+            shorter = keys["EdDSA"].raw_token(header, claims)
+            size = len(claims) + (length - len(shorter)) * 3 // 4
+            made = keys["EdDSA"].raw_token(header, claims.ljust(size))
+            if len(made) == length:
+                return made
         raise AssertionError
 
-    exact, longer = token(16 * 1024), token(16 * 1024 + 1)
-    assert (len(exact), len(longer)) == (16 * 1024, 16 * 1024 + 1)
-    assert ask(service, exact).status_code == 200
-    assert ask(service, longer).json()["detail"] == LONG
+    claims = json.dumps(good_claims()).encode()
+    assert ask(service, token(16 * 1024)).status_code == 200
+    assert ask(service, token(16 * 1024 + 1)).status_code == 401
 
 
-def test_no_depth_of_nesting_gives_an_error_of_ours(verify: Verify, keys: Keys) -> None:
+def test_no_depth_of_nesting_raises_another_error(verify: Verify, keys: Keys) -> None:
     for depth in (900, 990, 1000, 1400, *range(1480, 1510), 3000):
-        nested = f'"x": {"[" * depth}{"]" * depth}'
-        for forge in (in_header(nested), in_claims(nested)):
+        for part in (HEADER, CLAIMS):
             with suppress(InvalidTokenError):
-                verify(forge(keys))
+                verify(edited(part, added(f'"x": {"[" * depth}{"]" * depth}'))(keys))
 
 
 # --- changed tokens -------------------------------------------------------------------------
@@ -215,29 +161,23 @@ quick = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-# What may stand in a header: RFC 9110 §5.5.
-legal = st.binary(min_size=1, max_size=3).map(
-    lambda raw: bytes(each if each > 0x1F and each != 0x7F else each % 64 + 0x30 for each in raw)
-)
 
 
-def edited(text: bytes, where: int, edit: str, by: bytes) -> bytes:
+def changed(text: bytes, where: int, edit: str, by: bytes) -> bytes:
     """Change a text in one place."""
     where %= len(text)
+    before, after = text[:where], text[where + len(by) :]
     match edit:
         case "insert":
-            return text[:where] + by + text[where:]
+            return before + by + text[where:]
         case "delete":
-            return text[:where] + text[where + len(by) :]
+            return before + after
         case "replace":
-            return text[:where] + by + text[where + len(by) :]
+            return before + by + after
         case "repeat":
-            return text[:where] + text[where : where + len(by)] * 2 + text[where + len(by) :]
+            return before + text[where : where + len(by)] * 2 + after
         case _:
-            return text[:where] + bytes([text[where] ^ (1 << by[0] % 8)]) + text[where + 1 :]
-
-
-edits = st.sampled_from(["flip", "insert", "delete", "replace", "repeat"])
+            return before + bytes([text[where] ^ (1 << by[0] % 8)]) + text[where + 1 :]
 
 
 @pytest.fixture(scope="module")
@@ -252,9 +192,9 @@ def good(verify: Verify, keys: Keys) -> dict[str, str]:
 @quick
 @given(
     algorithm=st.sampled_from(["EdDSA", "ES256", "RS256"]),
-    part=st.integers(0, 2),
-    where=st.integers(0, 1000),
-    edit=edits,
+    part=st.sampled_from([0, 1, 2, None]),
+    where=st.integers(0, 2000),
+    edit=st.sampled_from(["flip", "insert", "delete", "replace", "repeat"]),
     by=st.binary(min_size=1, max_size=3),
 )
 def test_no_token_with_a_changed_byte_is_accepted(  # noqa: PLR0913 - what hypothesis varies
@@ -262,43 +202,26 @@ def test_no_token_with_a_changed_byte_is_accepted(  # noqa: PLR0913 - what hypot
     good: dict[str, str],
     *,
     algorithm: str,
-    part: int,
+    part: int | None,
     where: int,
     edit: str,
     by: bytes,
 ) -> None:
-    parts = good[algorithm].split(".")
-    changed = edited(base64.urlsafe_b64decode(parts[part] + "==="), where, edit, by)
-    parts[part] = base64url(changed)
-    token = ".".join(parts)
+    """A byte of the token itself, or of one of its parts as they are decoded."""
+    if part is None:
+        token = changed(good[algorithm].encode(), where, edit, by).decode("latin-1")
+    else:
+        parts = good[algorithm].split(".")
+        decoded = base64.urlsafe_b64decode(parts[part] + "===")
+        parts[part] = base64url(changed(decoded, where, edit, by))
+        token = ".".join(parts)
     assume(token != good[algorithm])
     with pytest.raises(InvalidTokenError):
         verify(token)
 
 
-@quick
-@given(
-    algorithm=st.sampled_from(["EdDSA", "ES256", "RS256"]),
-    where=st.integers(0, 2000),
-    edit=edits,
-    by=legal,
-)
-def test_no_token_with_a_changed_character_is_accepted(  # noqa: PLR0913 - what hypothesis varies
-    verify: Verify, good: dict[str, str], *, algorithm: str, where: int, edit: str, by: bytes
-) -> None:
-    changed = edited(good[algorithm].encode(), where, edit, by)
-    changed = bytes(each if each > 0x1F and each != 0x7F else 0x41 for each in changed)
-    # Blanks at the ends are not the token's, but the header's.
-    assume(changed.strip() != good[algorithm].encode())
-    with pytest.raises(InvalidTokenError):
-        verify(changed.decode("latin-1"))
-
-
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.emails()
-)
 values = st.recursive(
-    scalars,
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.emails(),
     lambda each: (
         st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=4), each, max_size=3)
     ),
@@ -315,7 +238,7 @@ values = st.recursive(
         max_size=3,
     ),
 )
-def test_whatever_our_own_key_signs_is_answered_without_a_5xx(
+def test_nothing_that_our_own_key_signs_is_a_5xx(
     service: httpx.Client, keys: Keys, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
     token = keys["EdDSA"].raw_token(
@@ -324,100 +247,70 @@ def test_whatever_our_own_key_signs_is_answered_without_a_5xx(
     assert ask(service, token).status_code in (200, 401, 403)
 
 
-# --- what is remembered ---------------------------------------------------------------------
+# --- which tokens are remembered ------------------------------------------------------------
 
 
 @pytest.fixture
 def verifications(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Count how often an Ed25519 signature is verified."""
-    counted: list[bytes] = []
+    """Record each verification of an Ed25519 signature."""
+    recorded: list[bytes] = []
     check = Ed25519Key.verify
 
-    def counting(self: Ed25519Key, msg: bytes, sig: bytes) -> bool:
-        counted.append(sig)
+    def record(self: Ed25519Key, msg: bytes, sig: bytes) -> bool:
+        recorded.append(sig)
         return check(self, msg, sig)
 
-    monkeypatch.setattr(Ed25519Key, "verify", counting)
-    return counted
-
-
-def test_a_signature_is_verified_once_however_often_the_token_comes(
-    verify: Verify, keys: Keys, verifications: list[bytes]
-) -> None:
-    token = keys["EdDSA"].token()
-    for _ in range(5):
-        assert verify(token)
-    assert len(verifications) == 1
-
-
-def test_a_refused_token_is_not_remembered_as_good(
-    verify: Verify, keys: Keys, verifications: list[bytes]
-) -> None:
-    token = signature(lambda each: each[:-1] + bytes([each[-1] ^ 1]))(keys)
-    for _ in range(2):
-        with pytest.raises(InvalidTokenError):
-            verify(token)
-    assert len(verifications) >= 2
-
-
-Work = Callable[["Checked"], Awaitable[None]]
-
-
-class Checked:
-    """A verifier with a key set of its own."""
-
-    def __init__(self, verifier: TokenVerifier, keys: KeySet) -> None:
-        self.keys = keys
-        self._verifier = verifier
-
-    async def verify(self, token: str) -> Claims:
-        """Check a token for this service."""
-        return await self._verifier.verify(token, ISSUER, AUDIENCE)
-
-    async def await_refresh(self, former: Snapshot) -> None:
-        """Wait until another key set is in use."""
-        async with asyncio.timeout(10):
-            while await self.keys.current() is former:  # noqa: ASYNC110 - it sets no event
-                await asyncio.sleep(0.005)
+    monkeypatch.setattr(Ed25519Key, "verify", record)
+    return recorded
 
 
 def with_verifier(
     server: KeyServer,
-    clock: Callable[[], float],
-    work: Work,
+    work: Callable[[Callable[[str], Awaitable[Claims]], KeySet], Awaitable[None]],
     *,
+    clock: Callable[[], float] = time.time,
     key_clock: Callable[[], float] = time.monotonic,
     max_remembered: int = 10,
 ) -> None:
-    """Do something with a verifier of its own."""
+    """Do something with a verifier of its own and its key set."""
 
     async def run() -> None:
         async with httpx.AsyncClient() as client:
             keys = KeySet(server.url, client, key_clock)
+            verifier = TokenVerifier(keys, clock, max_remembered)
             try:
-                await work(Checked(TokenVerifier(keys, clock, max_remembered), keys))
+                await work(lambda token: verifier.verify(token, ISSUER, AUDIENCE), keys)
             finally:
                 await keys.aclose()
 
     asyncio.run(run())
 
 
-def test_a_remembered_token_is_refused_once_it_has_expired(
+def test_a_signature_is_verified_once_until_the_token_expires(
     key: SigningKey, key_server: KeyServer, verifications: list[bytes]
 ) -> None:
     clock = Clock()
     token = key.token(exp=clock.now + 100, iat=clock.now)
 
-    async def work(verifier: Checked) -> None:
-        await verifier.verify(token)
-        clock.now += 109
-        await verifier.verify(token)
+    async def work(verify: Callable[[str], Awaitable[Claims]], _: KeySet) -> None:
+        for seconds in (0, 0, 109):
+            clock.now += seconds
+            await verify(token)
         assert len(verifications) == 1
         clock.now += 2
-        with pytest.raises(InvalidTokenError, match="expired"):
-            await verifier.verify(token)
+        with pytest.raises(InvalidTokenError):
+            await verify(token)
 
-    with_verifier(key_server, clock, work)
+    with_verifier(key_server, work, clock=clock)
+
+
+def test_a_refused_token_is_not_remembered(
+    verify: Verify, keys: Keys, verifications: list[bytes]
+) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidTokenError):
+            verify(HOSTILE["signature 0 of EdDSA"](keys))
+    assert len(verifications) >= 2
 
 
 @pytest.mark.parametrize(
@@ -431,18 +324,18 @@ def test_a_remembered_token_is_refused_once_it_has_expired(
         ("iat", 10.001, False),
     ],
 )
-def test_the_leeway_is_ten_seconds_and_no_more(
+def test_the_leeway_is_ten_seconds(
     key: SigningKey, key_server: KeyServer, name: str, offset: float, *, is_good: bool
 ) -> None:
     now = 1_000_000.0
     changes: dict[str, Any] = {"exp": now + 60, "iat": now, name: now + offset}
     token = key.token(**changes)
 
-    async def work(verifier: Checked) -> None:
+    async def work(verify: Callable[[str], Awaitable[Claims]], _: KeySet) -> None:
         with nullcontext() if is_good else pytest.raises(InvalidTokenError):
-            await verifier.verify(token)
+            await verify(token)
 
-    with_verifier(key_server, lambda: now, work)
+    with_verifier(key_server, work, clock=lambda: now)
 
 
 def test_the_token_that_was_used_least_recently_is_forgotten_first(
@@ -450,55 +343,37 @@ def test_the_token_that_was_used_least_recently_is_forgotten_first(
 ) -> None:
     first, second, third, fourth = (key.token() for _ in range(4))
 
-    async def work(verifier: Checked) -> None:
-        for token in (first, second, third, first, fourth):
-            await verifier.verify(token)
+    async def work(verify: Callable[[str], Awaitable[Claims]], _: KeySet) -> None:
+        for token in (first, second, third, first, fourth, first, third, fourth):
+            await verify(token)
         assert len(verifications) == 4
-        for token in (first, third, fourth):
-            await verifier.verify(token)
-        assert len(verifications) == 4
-        await verifier.verify(second)
+        await verify(second)
         assert len(verifications) == 5
 
-    with_verifier(key_server, time.time, work, max_remembered=3)
+    with_verifier(key_server, work, max_remembered=3)
 
 
-def test_a_remembered_token_is_refused_when_its_key_has_left_the_key_set() -> None:
+def test_a_token_is_remembered_as_long_as_its_key_is_in_the_key_set(
+    verifications: list[bytes],
+) -> None:
     leaving, staying = SigningKey(), SigningKey()
     clock = Clock()
     with running_key_server(leaving, staying) as server:
 
-        async def work(verifier: Checked) -> None:
+        async def work(verify: Callable[[str], Awaitable[Claims]], keys: KeySet) -> None:
             old, new = leaving.token(), staying.token()
-            await verifier.verify(old)
-            await verifier.verify(new)
+            await verify(old)
+            await verify(new)
             server.keys.remove(leaving)
-            former = await verifier.keys.current()
+            former = await keys.current()
             clock.now += 301
-            await verifier.verify(old)  # asks for the refresh, which runs in the background
-            await verifier.await_refresh(former)
+            await verify(old)  # starts the refresh, which runs in the background
+            async with asyncio.timeout(10):
+                while await keys.current() is former:  # noqa: ASYNC110 - it sets no event
+                    await asyncio.sleep(0.005)
             with pytest.raises(InvalidTokenError):
-                await verifier.verify(old)
-            await verifier.verify(new)
+                await verify(old)
+            await verify(new)
+            assert (server.fetches, len(verifications)) == (3, 2)
 
-        with_verifier(server, time.time, work, key_clock=clock)
-
-
-def test_a_key_that_stays_over_a_refresh_keeps_its_tokens_remembered(
-    verifications: list[bytes],
-) -> None:
-    key = SigningKey()
-    clock = Clock()
-    with running_key_server(key) as server:
-
-        async def work(verifier: Checked) -> None:
-            token = key.token()
-            await verifier.verify(token)
-            former = await verifier.keys.current()
-            clock.now += 301
-            await verifier.verify(token)
-            await verifier.await_refresh(former)
-            await verifier.verify(token)
-            assert (server.fetches, len(verifications)) == (2, 1)
-
-        with_verifier(server, time.time, work, key_clock=clock)
+        with_verifier(server, work, key_clock=clock)
