@@ -18,10 +18,13 @@ from sandbox.postgres import running_postgres
 from tests.support.database import execute
 from tests.support.fuzzing import load_profile
 from tests.support.keyserver import KeyServer, running_key_server
-from tests.support.service import Person, make_settings, quick_hashes, running_service
+from tests.support.proxy import PostgresProxy, running_proxy
+from tests.support.service import Adapt, Person, make_settings, quick_hashes, running_service
 from tests.support.tokens import SigningKey
 
 MakeDatabase = Callable[[], str]
+Serve = Callable[..., httpx.Client]
+SignIn = Callable[..., Person]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,6 +100,21 @@ def database_url(make_database: MakeDatabase) -> str:
     return url
 
 
+@pytest.fixture
+def own_database(make_database: MakeDatabase) -> str:
+    """Return a database with the newest schema, for one test alone."""
+    url = make_database()
+    upgrade(url)
+    return url
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[PostgresProxy]:
+    """Run a proxy before the workers' database."""
+    with running_proxy(database_url) as proxy:
+        yield proxy
+
+
 @pytest.fixture(scope="session")
 def key() -> SigningKey:
     """Return the key that the shared key server's tokens are signed with."""
@@ -119,7 +137,24 @@ def client(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def sign_in(client: httpx.Client, key: SigningKey) -> Callable[..., Person]:
+def serve(database_url: str, key_server: KeyServer) -> Iterator[Serve]:
+    """Run services of the test's own, by default on the shared database and key server."""
+    with ExitStack() as stack:
+
+        def serve(
+            url: str = database_url,
+            jwks_url: str = key_server.url,
+            adapt: Adapt | None = None,
+            **changes: Any,
+        ) -> httpx.Client:
+            settings = make_settings(url, jwks_url, **changes)
+            return stack.enter_context(running_service(settings, adapt=adapt))
+
+        yield serve
+
+
+@pytest.fixture
+def sign_in(client: httpx.Client, key: SigningKey) -> SignIn:
     """Sign in a new user, or one with these claims."""
 
     def sign_in(**claims: Any) -> Person:
@@ -129,12 +164,12 @@ def sign_in(client: httpx.Client, key: SigningKey) -> Callable[..., Person]:
 
 
 @pytest.fixture
-def alice(sign_in: Callable[..., Person]) -> Person:
+def alice(sign_in: SignIn) -> Person:
     """Return a user without tasks."""
     return sign_in()
 
 
 @pytest.fixture
-def bob(sign_in: Callable[..., Person]) -> Person:
+def bob(sign_in: SignIn) -> Person:
     """Return another user."""
     return sign_in()

@@ -2,63 +2,54 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from core.problems import ConflictError
 from dependencies import state
 from main import create_app
 from tests.support.keyserver import KeyServer
+from tests.support.operations import Operation
 from tests.support.service import make_settings
 from tests.support.tokens import SigningKey
 
-MODULES = [import_module(f"routers.{each.name}") for each in iter_modules(["routers"])]
-ROUTES = [
-    route
-    for router in (getattr(module, "router", APIRouter()) for module in MODULES)
-    for route in router.routes
-    if isinstance(route, APIRoute) and route.include_in_schema
-]
+Dependency = Callable[..., Any]
 
 
-def dependencies(dependant: Dependant) -> Iterator[Callable[..., Any]]:
-    """Yield the functions that something depends on, directly and through others."""
+def dependencies_of(dependant: Dependant) -> Iterator[Dependency]:
+    """Yield what a route depends on, and what that depends on."""
     for each in dependant.dependencies:
         if each.call is not None:
             yield each.call
-        yield from dependencies(each)
+        yield from dependencies_of(each)
 
 
-OPERATIONS = {
-    function: [
-        (method, route.path)
-        for route in ROUTES
-        if function in dependencies(route.dependant)
-        for method in sorted(route.methods or ())
-    ]
-    for function in sorted(
-        {function for route in ROUTES for function in dependencies(route.dependant)},
-        key=lambda function: getattr(function, "__name__", type(function).__name__),
-    )
-}
-"""Every dependency, and the operations that have it."""
+def routes_by_dependency() -> dict[Dependency, list[Operation]]:
+    app = create_app(make_settings("postgresql://x/x", "http://localhost/x"))
+    found: dict[Dependency, list[Operation]] = {}
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            operations = [Operation(each, str(context.path)) for each in route.methods or ()]
+            for dependency in set(dependencies_of(route.dependant)):
+                found.setdefault(dependency, []).extend(operations)
+    return found
+
+
+ROUTES: Final = routes_by_dependency()
 
 
 def test_everything_that_the_lifespan_creates_is_a_dependency_of_a_route() -> None:
-    getters = {function for name, function in vars(state).items() if name.startswith("get_")}
-    assert getters <= set(OPERATIONS)
+    assert {each for name, each in vars(state).items() if name.startswith("get_")} <= set(ROUTES)
 
 
-@pytest.mark.parametrize("dependency", OPERATIONS, ids=lambda each: getattr(each, "__name__", ""))
+@pytest.mark.parametrize("dependency", ROUTES, ids=lambda each: getattr(each, "__name__", ""))
 def test_an_override_is_used_by_every_route_that_has_the_dependency(
-    database_url: str, key: SigningKey, key_server: KeyServer, dependency: Callable[..., Any]
+    database_url: str, key_server: KeyServer, key: SigningKey, dependency: Dependency
 ) -> None:
     app = create_app(make_settings(database_url, key_server.url))
 
@@ -69,17 +60,16 @@ def test_an_override_is_used_by_every_route_that_has_the_dependency(
 
     app.dependency_overrides[dependency] = overridden
 
-    async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app)
+    async def send_all() -> None:
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client,
         ):
-            headers = {"Authorization": f"Bearer {key.token()}"}
-            return [
-                await client.request(method, path.format(user_id="me", task_id=1), headers=headers)
-                for method, path in OPERATIONS[dependency]
-            ]
+            for each in ROUTES[dependency]:
+                headers = {"Authorization": f"Bearer {key.token()}"}
+                response = await client.request(
+                    each.method, each.url(), json=each.body, headers=headers
+                )
+                assert response.status_code == 409, (each, response.text)
 
-    for operation, response in zip(OPERATIONS[dependency], asyncio.run(ask()), strict=True):
-        assert response.status_code == 409, (operation, response.text)
+    asyncio.run(send_all())

@@ -190,7 +190,9 @@ def test_lists_that_are_not_read_or_whose_clients_go_away_hold_no_connection(
         peers = [opened.enter_context(begin_list(server, reader)) for _ in range(3 * POOL_SIZE)]
         asked = pages(proxy)
         began = time.monotonic()
-        assert reader.call("GET", "/api/auth/me").status_code == 200
+        response = reader.call("GET", "/api/auth/me")
+        assert response.status_code == 200
+        assert "server" not in response.headers
         assert reader.tasks("GET", params={"limit": 1}).status_code == 200
         assert time.monotonic() - began < 2
         # None of them has come to its end.

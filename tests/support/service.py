@@ -54,11 +54,20 @@ def adapted(app: FastAPI, adapt: Adapt) -> FastAPI:
     return app
 
 
-@asynccontextmanager
-async def quick_hashes(app: FastAPI) -> AsyncIterator[None]:
-    """Hash passwords at bcrypt's lowest cost, for tests that are not about it."""
-    app.state.hasher = PasswordHasher(rounds=4)
-    yield
+def replacing(**parts: Callable[[], object]) -> Adapt:
+    """Replace parts of an application, by their names in `app.state`, with what these return."""
+
+    @asynccontextmanager
+    async def adapt(app: FastAPI) -> AsyncIterator[None]:
+        for name, make in parts.items():
+            setattr(app.state, name, make())
+        yield
+
+    return adapt
+
+
+quick_hashes: Final = replacing(hasher=lambda: PasswordHasher(rounds=4))
+"""Hash passwords at bcrypt's lowest cost, for tests that are not about it."""
 
 
 SHORT: Final = Timeouts(connect=0.5, statement=0.5)
@@ -82,7 +91,7 @@ def impatient(timeouts: Timeouts = SHORT, wait_seconds: float = 0.3) -> Adapt:
 def running_service(
     settings: Settings, *, adapt: Adapt | None = None, **uvicorn_options: Any
 ) -> Iterator[httpx.Client]:
-    """Run the service on a port of its own; returns a client for it."""
+    """Run the service on a port of its own; yield a client for it."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = create_app(settings)
@@ -112,7 +121,7 @@ class Person:
         self.client = client
         self.token = key.token(**claims)
         self.headers = {"Authorization": f"Bearer {self.token}"}
-        self.id: int = self.call("GET", "/api/auth/me").json()["id"]
+        self.id: int = self.account()["id"]
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request with the token."""
@@ -126,7 +135,19 @@ class Person:
 
     def create(self, **task: Any) -> dict[str, Any]:
         """Make a task."""
-        answer = self.tasks("POST", json={"title": "a task", **task})
-        assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json()
-        return made
+        response = self.tasks("POST", json={"title": "a task", **task})
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
+        return created
+
+    def account(self) -> dict[str, Any]:
+        """Return the account as the service shows it."""
+        account: dict[str, Any] = self.call("GET", "/api/auth/me").json()
+        return account
+
+    def export(self) -> dict[str, Any]:
+        """Return everything that is stored about the person."""
+        response = self.call("GET", "/api/auth/me/export")
+        assert response.status_code == 200, response.text
+        export: dict[str, Any] = response.json()
+        return export
