@@ -11,33 +11,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import psycopg2
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg2.errors import UndefinedTable
-from psycopg2.extensions import parse_dsn
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import ProgrammingError
 
 from core.database import Session, compile_statement
-from core.driver import CONNECT_SECONDS, check_encoding
 from core.logs import StartupError
+
+VERSION_TABLE: Final = "todo_backend_version"
+"""Where Alembic keeps the schema's revision: `alembic_version` may be another application's."""
 
 _PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
 _REVISION: Final = compile_statement(
-    sa.select(sa.column("version_num")).select_from(sa.table("alembic_version")), is_repeatable=True
+    sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)), is_repeatable=True
 )
-# A statement may take its time here: it is the connection that must not fall silent. These are the
-# socket's own time-outs, and nothing of them is sent to PostgreSQL.
-_TIMEOUTS: Final = {
-    "connect_timeout": CONNECT_SECONDS,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 
 
 async def upgrade_at_start(url: str) -> None:
@@ -94,35 +85,12 @@ def _on_stop_signal(action: Callable[[], object]) -> Iterator[None]:
 def upgrade(url: str) -> None:
     """Bring the database to the newest revision; safe when several processes do it at once.
 
-    Raises StartupError when the database cannot be reached, or is of a newer release.
+    Raises StartupError, with one line that says why it cannot.
     """
-    engine = make_engine(url)
     try:
-        config = Config(toml_file=_PROJECT, attributes={"engine": engine})
-        command.upgrade(config, "head")
-    except DBAPIError as error:
-        # Away, or a role that may not create tables.
-        raise StartupError(
-            f"DATABASE_URL: the database cannot be used: {' '.join(str(error.orig).split())}"
-        ) from None
+        command.upgrade(Config(toml_file=_PROJECT, attributes={"url": url}), "head")
     except CommandError as error:
-        raise StartupError(f"the database's schema is of another release: {error}") from None
-    finally:
-        engine.dispose()
-
-
-def make_engine(url: str) -> sa.Engine:
-    """Make an engine for a libpq address, for revisions alone: it waits with the thread in hand.
-
-    libpq reads the address itself, so that every parameter in it counts, time-outs too.
-    """
-    return sa.create_engine(
-        "postgresql+psycopg2://",
-        creator=lambda: check_encoding(psycopg2.connect(**(_TIMEOUTS | parse_dsn(url)))),
-        poolclass=sa.NullPool,
-        # Each new connection would ask for the type's number first.
-        use_native_hstore=False,
-    )
+        raise StartupError(str(error)) from None
 
 
 async def is_newest(session: Session) -> bool:

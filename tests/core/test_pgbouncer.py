@@ -70,7 +70,7 @@ def test_several_processes_bring_the_schema_up_through_it(
         for client in (one, two):
             assert client.get("/health/ready").status_code == 200
     upgrade(pooled)
-    assert execute(direct, "SELECT count(*) FROM alembic_version") == [(1,)]
+    assert execute(direct, "SELECT count(*) FROM todo_backend_version") == [(1,)]
 
 
 def test_every_task_endpoint_works_though_each_statement_may_have_another_connection(

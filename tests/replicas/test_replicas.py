@@ -103,17 +103,17 @@ def test_three_at_once_bring_an_empty_database_up_and_are_ready(
     blocker = psycopg2.connect(url)
     with replicas(tmp_path, environment(url, key_server)) as three:
         with blocker, blocker.cursor() as cursor:
-            # To create this table they have to wait: so all three are at their first step at once.
-            cursor.execute("CREATE TABLE alembic_version (version_num text)")
+            # To create this table the first one has to wait, and the others wait for that one.
+            cursor.execute("CREATE TABLE todo_backend_version (version_num text)")
             for each in three:
                 each.start()
-            await_locks(url, 3)
+            await_locks(url, 1)
             blocker.rollback()
         blocker.close()
         for each in three:
             each.await_ready()
             assert "ERROR" not in each.log()
-    assert execute(url, "SELECT count(*) FROM alembic_version") == [(1,)]
+    assert execute(url, "SELECT count(*) FROM todo_backend_version") == [(1,)]
 
 
 def test_one_sees_at_once_what_another_has_written(

@@ -103,7 +103,7 @@ def test_the_release_before_runs_on_a_newer_schema(
         "CREATE TABLE labels (id bigint PRIMARY KEY)",
         "ALTER TABLE tasks ADD COLUMN priority text",
         "ALTER TABLE users ADD COLUMN locale text DEFAULT 'en' NOT NULL",
-        "UPDATE alembic_version SET version_num = '9999'",
+        "UPDATE todo_backend_version SET version_num = '9999'",
     ):
         execute(url, statement)
     environment = variables(url, key_server.url)
