@@ -28,7 +28,7 @@ from core.openapi import DocumentedAPI, method_not_allowed
 from core.problems import database_problem, http_problem, validation_problem
 from core.rate_limit import RateLimiter
 from core.settings import ConfigurationError, Settings, load_settings
-from core.telemetry import observe_pool
+from core.telemetry import observe_pool, telemetry_config
 from models.accounts import AccountResolver
 from routers import auth, docs, health, tasks
 from utils.cursors import CursorCodec
@@ -79,9 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        # OpenTelemetry, where its variables ask for it. Errors are in the log: here they would go
-        # out with their messages and stack traces.
-        telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
+        telemetry=telemetry_config(),
         exception_handlers={
             HTTPException: http_problem,
             status.HTTP_405_METHOD_NOT_ALLOWED: method_not_allowed,

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.logs import StartupError, request_id_var
+from core.logs import request_id_var
 from core.problems import (
     BadRequestError,
     FieldError,
@@ -24,6 +24,7 @@ from core.problems import (
     TooLargeError,
     problem_response,
 )
+from core.settings import StartupError
 
 REQUEST_ID: Final = "X-Request-ID"
 MAX_BODY_SIZE: Final = 64 * 1024

@@ -20,7 +20,7 @@ from psycopg2.errors import UndefinedTable
 from sqlalchemy.exc import ProgrammingError
 
 from core.database import Session, compile_statement
-from core.logs import StartupError
+from core.settings import StartupError
 
 VERSION_TABLE: Final = "todo_backend_version"
 """Where Alembic keeps the schema's revision: `alembic_version` may be another application's."""

@@ -21,6 +21,10 @@ class ConfigurationError(Exception):
     """The environment is not valid; the message has one line for each variable that is wrong."""
 
 
+class StartupError(Exception):
+    """The service cannot start; the message is one line for the operator."""
+
+
 class Settings(BaseSettings):
     """The variables of the environment and, below those, of `.env`; empty ones count as not set.
 

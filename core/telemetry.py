@@ -1,11 +1,28 @@
-"""OpenTelemetry: a span for each statement, where an exporter is configured."""
+"""OpenTelemetry: requests, statements and connections, where an `OTEL_*` variable asks for it."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import psycopg2
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, trace
 from sqlalchemy.pool import QueuePool
+
+
+def telemetry_config() -> TelemetryConfig:
+    """Return FastAPI's own part: off without an `OTEL_*` variable, because it asks each request.
+
+    Errors are in the log: here they would go out with their messages and stack traces.
+    """
+    is_on = any(name.startswith("OTEL_") for name in os.environ)
+    return {
+        "auto_configure": is_on,
+        "tracing": is_on,
+        "metrics": is_on,
+        "logs": False,
+        "operation_spans": False,
+    }
 
 
 def statement_tracer() -> trace.Tracer | None:
@@ -16,7 +33,7 @@ def statement_tracer() -> trace.Tracer | None:
 
 
 def observe_pool(pool: QueuePool) -> None:
-    """Have the connections in use reported as a metric."""
+    """Report the connections in use as a metric."""
 
     def count(_options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         yield metrics.Observation(pool.checkedout(), {"db.client.connection.state": "used"})

@@ -21,8 +21,8 @@ from alembic.util import CommandError
 from sqlalchemy import make_url
 
 from core.database import Session, make_engine
-from core.logs import StartupError
 from core.migrations import is_newest, upgrade
+from core.settings import StartupError
 from tests.conftest import MakeDatabase
 from tests.support.database import execute, wait_until
 from tests.support.keyserver import KeyServer
