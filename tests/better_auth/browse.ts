@@ -1,5 +1,6 @@
 // Uses the front end in Chromium as people do. Prints what happened as JSON; fails where it differs.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 
@@ -49,6 +50,9 @@ async function check(page: Page, state: string) {
 const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
 const checkbox = (page: Page, name: string) => page.getByRole("checkbox", { name, exact: true });
 const gone = (page: Page, name: string) => checkbox(page, name).waitFor({ state: "detached" });
+
+/** Tells requests for the list, and for a new task. */
+const isList = (url: URL) => url.pathname.endsWith("/api/me/tasks");
 
 /** Wait until the list shows these tasks, one line each. */
 async function shows(page: Page, expected: string[]) {
@@ -218,8 +222,7 @@ async function person(context: BrowserContext, page: Page) {
   await gone(page, "Read the book");
 
   // A create whose response is lost: repeated, and there is still one task.
-  const isCreate = (url: URL) => url.pathname.endsWith("/api/me/tasks");
-  await page.route(isCreate, async (route) => {
+  await page.route(isList, async (route) => {
     await route.fetch();
     await route.abort();
   }, { times: 1 });
@@ -240,10 +243,10 @@ async function person(context: BrowserContext, page: Page) {
     headers: { "Access-Control-Allow-Origin": address, "Content-Type": "application/problem+json" },
     body: JSON.stringify({ title: "Unauthorized", status: 401, detail: "The token has expired." }),
   };
-  await page.route(isCreate, (route) => route.fulfill(refused), { times: 1 });
+  await page.route(isList, (route) => route.fulfill(refused), { times: 1 });
   await add(page, "With a new token");
   assert.equal(requestsFor("/api/auth/token"), tokens + 1);
-  await page.route(isCreate, (route) => route.fulfill(refused), { times: 2 });
+  await page.route(isList, (route) => route.fulfill(refused), { times: 2 });
   await page.getByLabel("New task").fill("Refused");
   await button(page, "Add").click();
   await page.getByText("The token has expired.").waitFor();
@@ -281,6 +284,167 @@ async function person(context: BrowserContext, page: Page) {
     (await context.cookies()).filter(({ name, value }) => name.includes("session") && value),
     [],
   );
+}
+
+/** What once stopped or misled people; each step names the mistake that it would notice. */
+async function snags(context: BrowserContext, page: Page) {
+  const email = `grace-${Date.now()}@example.com`;
+  /** Return the link of the newest e-mail to this user. */
+  const mailed = (to = email): string =>
+    readFileSync(process.env.MAILBOX!, "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { to: string; link: string })
+      .findLast((each) => each.to === to)!.link;
+  const problems = () => page.locator(".field-error").allTextContents();
+
+  // Each field says what it lacks, and nothing reads like code.
+  await page.goto(`${address}/sign-up`);
+  await button(page, "Sign up").click();
+  await page.locator("[aria-invalid=true]").nth(2).waitFor();
+  assert.deepEqual(await problems(), [
+    "Write your name.",
+    "Write a valid e-mail address.",
+    "Write your password.",
+  ]);
+  await check(page, "sign-up-empty");
+  await page.getByLabel("Name").fill("   ");
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await button(page, "Sign up").click();
+  await page.locator("[aria-invalid=true]").nth(1).waitFor({ state: "detached" });
+  assert.deepEqual(await problems(), ["Write your name."]);
+  // The browser takes this for an address, and Better Auth does not.
+  await page.getByLabel("Name").fill("Grace");
+  await page.getByLabel("E-mail").fill("grace@example");
+  await button(page, "Sign up").click();
+  await page.getByText("Write a valid e-mail address.").waitFor();
+  assert.deepEqual(await problems(), ["Write a valid e-mail address."]);
+
+  // An account with this address exists at the service: verify the address, and it is one's own.
+  await fetch(`${process.env.BACKEND_URL}/api/auth/signup`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ email, password: PASSWORD }),
+  });
+  await page.setViewportSize({ width: 375, height: 720 });
+  await page.getByLabel("Name").fill("Rear Admiral Grace Brewster Murray Hopper of New York");
+  await page.getByLabel("E-mail").fill(email);
+  await button(page, "Sign up").click();
+  await page.getByText("verify your e-mail address first").waitFor();
+  // A long name leaves the brand on one line.
+  const { height } = (await page.getByRole("link", { name: "To-do" }).boundingBox())!;
+  assert.ok(height < 40, `The brand is ${height} pixels high`);
+  await check(page, "unverified");
+  await page.setViewportSize({ width: 1100, height: 760 });
+  const first = mailed();
+  await button(page, "Send a verification e-mail").click();
+  await page.getByText(`We have sent a link to ${email}`).waitFor();
+  assert.notEqual(mailed(), first);
+  await page.goto(mailed());
+  await page.getByText("Nothing to do").waitFor();
+
+  // Add, pressed three times while the service is slow, adds once.
+  await page.route(isList, async (route) => {
+    await page.waitForTimeout(500);
+    await route.continue();
+  });
+  await page.getByLabel("New task").fill("Apples");
+  const creates = requestsFor("POST");
+  for (let n = 0; n < 3; n++) await button(page, "Add").click({ force: true });
+  await checkbox(page, "Apples").waitFor();
+  await page.waitForTimeout(700);
+  await shows(page, ["[ ] Apples"]);
+  assert.equal(requestsFor("POST"), creates + 1);
+  await page.unroute(isList);
+
+  // Sorted by title, a new task stands where it belongs.
+  await page.getByLabel("Order").selectOption("Title");
+  await add(page, "Zebra food");
+  await shows(page, ["[ ] Apples", "[ ] Zebra food"]);
+
+  // A deletion can be undone.
+  await button(page, "Delete Apples").click();
+  await gone(page, "Apples");
+  await check(page, "undo");
+  await button(page, "Undo").click();
+  await shows(page, ["[ ] Apples", "[ ] Zebra food"]);
+  assert.equal(await checkbox(page, "Apples").evaluate((it) => it === document.activeElement), true);
+  await reload(page);
+  await shows(page, ["[ ] Apples", "[ ] Zebra food"]);
+
+  // What was done in another tab is here when one comes back; where nothing was done, nothing is sent.
+  const other = watch(await context.newPage());
+  await other.goto(address);
+  await add(other, "Milk");
+  const comeBack = async () => {
+    const response = page.waitForResponse((each) => isList(new URL(each.url())));
+    await page.evaluate(() => window.dispatchEvent(new Event("focus")));
+    return (await response).status();
+  };
+  assert.equal(await comeBack(), 200);
+  await shows(page, ["[ ] Apples", "[ ] Milk", "[ ] Zebra food"]);
+  assert.equal(await comeBack(), 304);
+  await page.context().setOffline(true);
+  await page.evaluate(() => window.dispatchEvent(new Event("focus")));
+  await page.waitForTimeout(200);
+  await shows(page, ["[ ] Apples", "[ ] Milk", "[ ] Zebra food"]);
+  await page.context().setOffline(false);
+
+  // What goes wrong at the end of a long list is said where it is seen.
+  await page.evaluate(async (backend) => {
+    const { token } = await (await fetch("/api/auth/token")).json();
+    const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
+    for (let n = 10; n < 70; n++) {
+      const body = JSON.stringify({ title: `Number ${n}` });
+      await fetch(`${backend}/api/me/tasks`, { method: "POST", headers, body });
+    }
+  }, process.env.BACKEND_URL);
+  await reload(page);
+  await button(page, "Show more").click();
+  await checkbox(page, "Zebra food").waitFor();
+  await page.route(/\/api\/me\/tasks\//, (route) => route.abort());
+  await button(page, "Delete Zebra food").click();
+  const alert = page.getByText("cannot be reached");
+  await alert.waitFor();
+  const box = (await alert.boundingBox())!;
+  assert.ok(box.y > 0 && box.y + box.height < 760, `The alert is at ${box.y}`);
+  await check(page, "alert");
+  await page.unroute(/\/api\/me\/tasks\//);
+
+  // After signing out in one tab, no other goes on as before.
+  await button(other, "Sign out").click();
+  await page.waitForURL("**/sign-in");
+
+  // A forgotten password.
+  await page.getByRole("link", { name: "Forgot your password?" }).click();
+  await page.waitForURL("**/forgot-password");
+  await page.getByLabel("E-mail").fill(email);
+  await button(page, "Send a link").click();
+  await page.getByText("is on its way").waitFor();
+  await check(page, "forgotten");
+  const link = mailed();
+  await page.goto(link);
+  await page.getByLabel("Password").fill("another long password");
+  await check(page, "new-password");
+  await button(page, "Save").click();
+  await page.getByText("is saved").waitFor();
+  await page.goto(link);
+  await page.getByText("This link is too old").waitFor();
+  await page.goto(`${address}/sign-in`);
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill("another long password");
+  await button(page, "Sign in").click();
+  await checkbox(page, "Number 69").waitFor();
+  // The other tab stood on the page for signing in, and has come along.
+  await checkbox(other, "Number 69").waitFor();
+
+  // A page that does not exist leads back.
+  await page.goto(`${address}/nowhere`);
+  await page.getByText("no such page").waitFor();
+  await check(page, "not-found");
+  await page.getByRole("link", { name: "Go to your tasks" }).click();
+  await checkbox(page, "Number 69").waitFor();
 }
 
 /** Do it all without a mouse; every step starts from where the focus is. */
@@ -378,7 +542,7 @@ const context = await chromium.launchPersistentContext(profile, {
 });
 const page = watch(context.pages()[0]!);
 try {
-  await { person, keyboard, short }[scenario]!(context, page);
+  await { person, snags, keyboard, short }[scenario]!(context, page);
 } catch (error) {
   await page.screenshot({ path: `${screenshots}/failed.png` });
   throw error;

@@ -52,7 +52,7 @@ def running_next(port: int, log: Path, environment: dict[str, str]) -> Iterator[
         process.wait()
 
 
-def browse(origin: str, scenario: str, folder: Path) -> Any:
+def browse(origin: str, scenario: str, folder: Path, environment: dict[str, str]) -> Any:
     """Act out a scenario of browse.ts in Chromium; return what it reports.
 
     Its screenshots are left in SCREENSHOTS where that is set.
@@ -62,6 +62,7 @@ def browse(origin: str, scenario: str, folder: Path) -> Any:
     printed = run(
         *("node", FOLDER / "build" / "tests" / "better_auth" / "browse.js"),
         *(str(shutil.which("chromium")), folder / scenario, origin, scenario, screenshots),
+        environment=environment,
     )
     return json.loads(printed.splitlines()[-1])
 
@@ -107,6 +108,7 @@ def test_next_and_a_browser(
             "BETTER_AUTH_URL": origin,
             "BETTER_AUTH_SECRET": "a secret of the tests, 32 characters or more",
             "DATABASE_URL": make_database(),
+            "MAILBOX": str(tmp_path / "mail"),
             "NEXT_TELEMETRY_DISABLED": "1",
         }
         run(BIN / "next", "build", environment=environment)
@@ -115,11 +117,14 @@ def test_next_and_a_browser(
             caplog.at_level(logging.INFO),
         ):
             with subtests.test("a person keeps their tasks, straight from the page (CORS)"):
-                assert browse(origin, "person", tmp_path) == CLEAN
+                assert browse(origin, "person", tmp_path, environment) == CLEAN
                 assert "OPTIONS" in methods(caplog)
 
+            with subtests.test("what once stopped or misled people"):
+                assert browse(origin, "snags", tmp_path, environment) == CLEAN
+
             with subtests.test("a person without a mouse does so too"):
-                assert browse(origin, "keyboard", tmp_path) == CLEAN
+                assert browse(origin, "keyboard", tmp_path, environment) == CLEAN
 
         caplog.clear()
         with (
@@ -130,7 +135,7 @@ def test_next_and_a_browser(
             caplog.at_level(logging.INFO),
         ):
             with subtests.test("a browser calls the service through the front end's rewrite"):
-                assert browse(origin, "short", tmp_path) == CLEAN
+                assert browse(origin, "short", tmp_path, environment) == CLEAN
                 assert methods(caplog) == {"GET", "POST", "PATCH", "DELETE"}
 
             with subtests.test("the service's own paths are rewritten to it"):

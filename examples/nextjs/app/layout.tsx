@@ -1,3 +1,4 @@
+import { SessionWatch } from "@/components/session-watch";
 import type { Metadata, Viewport } from "next";
 import type { ReactNode } from "react";
 import "./globals.css";
@@ -17,7 +18,10 @@ export const viewport: Viewport = {
 export default function Layout({ children }: { children: ReactNode }) {
   return (
     <html lang="en">
-      <body>{children}</body>
+      <body>
+        {children}
+        <SessionWatch />
+      </body>
     </html>
   );
 }

@@ -1,6 +1,6 @@
 import { Header } from "@/components/header";
 import { TaskList } from "@/components/task-list";
-import { createApi, inWords } from "@/lib/api";
+import { createApi, failureOf } from "@/lib/api";
 import { auth } from "@/lib/auth";
 import { listTasks, readFilters, type Filters } from "@/lib/tasks";
 import { headers } from "next/headers";
@@ -19,7 +19,7 @@ export default async function Page({ searchParams }: Props) {
       <main className="column">
         <h1>Tasks</h1>
         <Suspense fallback={<Loading />}>
-          <LoadedTasks filters={filters} />
+          <LoadedTasks email={session.user.email} filters={filters} />
         </Suspense>
       </main>
     </>
@@ -27,19 +27,20 @@ export default async function Page({ searchParams }: Props) {
 }
 
 /** The first page of the list, fetched by this server, so that it arrives with the page. */
-async function LoadedTasks({ filters }: { filters: Filters }) {
+async function LoadedTasks({ email, filters }: { email: string; filters: Filters }) {
   const backend = process.env.BACKEND_URL ?? "http://localhost:8000";
   const requestHeaders = await headers();
   const api = createApi(backend, async () => {
     const { token } = await auth.api.getToken({ headers: requestHeaders });
     return token;
   });
-  const page = await listTasks(api, filters).catch((error: unknown) => ({ error: inWords(error) }));
+  const page = await listTasks(api, filters).catch((error: unknown) => failureOf(error));
   return (
     <TaskList
       backend={process.env.BACKEND_PUBLIC_URL ?? backend}
+      email={email}
       filters={filters}
-      {...("error" in page ? { page: { tasks: [] }, error: page.error } : { page })}
+      {...("tasks" in page ? { page } : { page: { tasks: [] }, failure: page })}
     />
   );
 }

@@ -1,14 +1,16 @@
 "use client";
 
 import { Field } from "@/components/field";
+import { VerifyButton } from "@/components/verify-button";
 import { createApi, inWords, unwrap } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
+import { moveOn } from "@/lib/session-change";
 import { getToken } from "@/lib/token";
 import { useState, type FormEvent } from "react";
 
-type Props = { backend: string; name: string; email: string };
+type Props = { backend: string; name: string; email: string; isVerified: boolean };
 
-export function AccountPanel({ backend, name, email }: Props) {
+export function AccountPanel({ backend, name, email, isVerified }: Props) {
   const [alert, setAlert] = useState("");
   const [wrongPassword, setWrongPassword] = useState<string>();
 
@@ -31,7 +33,7 @@ export function AccountPanel({ backend, name, email }: Props) {
     const password = String(new FormData(event.currentTarget).get("password"));
     // lib/auth.ts deletes the tasks at the service before the user.
     const { error } = await authClient.deleteUser({ password });
-    if (!error) return window.location.assign("/sign-up");
+    if (!error) return moveOn("/sign-up");
     const isWrong = error.code === "INVALID_PASSWORD";
     setWrongPassword(isWrong ? "This is not your password." : undefined);
     setAlert(isWrong ? "" : (error.message ?? "That did not work. Try again shortly."));
@@ -43,8 +45,12 @@ export function AccountPanel({ backend, name, email }: Props) {
         {alert}
       </p>
       <section className="card padded">
-        <h2>{name}</h2>
-        <p>{email}</p>
+        <h2>{name.trim() || "Account"}</h2>
+        <p>
+          {email}
+          {!isVerified && " (not verified)"}
+        </p>
+        {!isVerified && <VerifyButton email={email} />}
         <button onClick={download}>Download my data</button>
       </section>
       <section className="card padded">

@@ -2,6 +2,7 @@
 
 import { CheckIcon } from "@/components/icons";
 import { authClient } from "@/lib/auth-client";
+import { moveOn } from "@/lib/session-change";
 import Link from "next/link";
 
 export function Brand() {
@@ -18,15 +19,14 @@ export function Brand() {
 export function Header({ name }: { name: string }) {
   async function signOut() {
     await authClient.signOut();
-    // A new page, not a navigation: it keeps nothing of this user in memory.
-    window.location.assign("/sign-in");
+    moveOn("/sign-in");
   }
   return (
     <header className="bar">
       <div className="column">
         <Brand />
         <nav aria-label="Account">
-          <Link href="/account">{name}</Link>
+          <Link href="/account">{name.trim() || "Account"}</Link>
           <button className="quiet" onClick={signOut}>
             Sign out
           </button>

@@ -12,12 +12,14 @@ type Props = {
   attempt: (action: () => Promise<string | void>) => Promise<void>;
   /** Shows the task as it is now; null: it is gone. */
   replace: (id: number, task: Task | null, done: string) => void;
+  /** Lets a deletion be undone. */
+  offerUndo: (task: Task) => void;
 };
 
 /** A task, and the tag of this very version of it. */
 type Version = { task: Task; etag: string };
 
-export function TaskItem({ api, task, attempt, replace }: Props) {
+export function TaskItem({ api, task, attempt, replace, offerUndo }: Props) {
   const [edited, setEdited] = useState<Version>();
   const editButton = useRef<HTMLButtonElement>(null);
   const params = { path: { user_id: "me", task_id: task.id } };
@@ -60,6 +62,7 @@ export function TaskItem({ api, task, attempt, replace }: Props) {
   function remove() {
     return change(async () => {
       await unwrap(api.DELETE("/api/{user_id}/tasks/{task_id}", { params }));
+      offerUndo(task);
       replace(task.id, null, `Deleted ${task.title}.`);
     });
   }

@@ -3,44 +3,91 @@
 import { Field } from "@/components/field";
 import { SearchIcon } from "@/components/icons";
 import { TaskItem } from "@/components/task-item";
-import { createApi, inWords, ProblemError, unwrap, type Task } from "@/lib/api";
-import { addressOf, listTasks, SORTS, STATUSES, type Filters, type Page } from "@/lib/tasks";
+import { VerifyButton } from "@/components/verify-button";
+import { createApi, failureOf, ProblemError, unwrap, type Failure, type Task } from "@/lib/api";
+import {
+  addressOf,
+  LARGEST_PAGE,
+  listTasks,
+  SORTS,
+  STATUSES,
+  type Filters,
+  type Page,
+} from "@/lib/tasks";
 import { getToken } from "@/lib/token";
 import { useEffect, useMemo, useRef, useState, type FormEvent } from "react";
+import { flushSync } from "react-dom";
 
-type Props = { backend: string; filters: Filters; page: Page; error?: string };
+type Props = { backend: string; email: string; filters: Filters; page: Page; failure?: Failure };
+
+/** A task that was deleted, where it stood in which list, and the key to create it again with. */
+type Deleted = { task: Task; index: number; filters: Filters; key: string };
+
+/** How long a deletion can be undone. */
+const UNDO_MS = 10_000;
 
 const ME = { path: { user_id: "me" } };
 
-export function TaskList({ backend, ...initial }: Props) {
+export function TaskList({ backend, email, ...initial }: Props) {
   const api = useMemo(() => createApi(backend, getToken), [backend]);
   const [filters, setFilters] = useState(initial.filters);
-  const [{ tasks, next }, setPage] = useState(initial.page);
+  const [page, setPage] = useState(initial.page);
+  const { tasks, next } = page;
   const [busy, setBusy] = useState(false);
   /** What went wrong. */
-  const [alert, setAlert] = useState(initial.error ?? "");
+  const [failure, setFailure] = useState(initial.failure);
   /** What was done, for a screen reader. */
   const [news, setNews] = useState("");
   const [titleError, setTitleError] = useState<string>();
+  const [deleted, setDeleted] = useState<Deleted>();
   /** Stays the same until its task is created: an attempt that is repeated creates no second one. */
   const newTaskKey = useRef<string>(undefined);
+  const isCreating = useRef(false);
   const loading = useRef<AbortController>(undefined);
+  /** Counts what the user does: a refresh that overlaps with it is out of date. */
+  const actions = useRef(0);
   const add = useRef<HTMLFormElement>(null);
 
   const isShown = (task: Task) =>
     filters.status === "all" || task.completed === (filters.status === "completed");
 
+  // What was changed elsewhere is seen as soon as somebody looks.
+  useEffect(() => {
+    const listening = new AbortController();
+    window.addEventListener("focus", refresh, listening);
+    document.addEventListener("visibilitychange", refresh, listening);
+    return () => listening.abort();
+  });
+
+  useEffect(() => {
+    const timer = setTimeout(() => setDeleted(undefined), UNDO_MS);
+    return () => clearTimeout(timer);
+  }, [deleted]);
+
+  /** Fetch what is shown again, if it has changed; leave it as it is if that fails. */
+  async function refresh() {
+    if (document.hidden || document.querySelector(".editing")) return;
+    if (tasks.length > LARGEST_PAGE) return;
+    const before = ++actions.current;
+    const newest = await listTasks(api, filters, { known: page }).catch(() => page);
+    if (newest === page || before !== actions.current) return;
+    setPage(newest);
+    setFailure(undefined);
+  }
+
   /** Run an action; show what went wrong, if anything did. */
   async function attempt(action: () => Promise<string | void>) {
+    actions.current++;
     setBusy(true);
     try {
       const done = await action();
-      setAlert("");
+      setFailure(undefined);
       if (done) setNews(done);
     } catch (error) {
       // Only the newest of several searches counts.
-      if ((error as Error).name !== "AbortError") setAlert(inWords(error));
+      if ((error as Error).name !== "AbortError") setFailure(failureOf(error));
     } finally {
+      actions.current++;
       setBusy(false);
     }
   }
@@ -48,7 +95,7 @@ export function TaskList({ backend, ...initial }: Props) {
   async function load(wanted: Filters) {
     loading.current?.abort();
     loading.current = new AbortController();
-    setPage(await listTasks(api, wanted, undefined, loading.current.signal));
+    setPage(await listTasks(api, wanted, { signal: loading.current.signal }));
   }
 
   function show(changes: Partial<Filters>) {
@@ -60,7 +107,7 @@ export function TaskList({ backend, ...initial }: Props) {
 
   function showMore() {
     return attempt(async () => {
-      const more = await listTasks(api, filters, next);
+      const more = await listTasks(api, filters, { cursor: next });
       setPage({ tasks: [...tasks, ...more.tasks], next: more.next });
       return `${more.tasks.length} more tasks.`;
     });
@@ -68,8 +115,10 @@ export function TaskList({ backend, ...initial }: Props) {
 
   function create(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    const form = event.currentTarget;
-    const title = String(new FormData(form).get("title"));
+    const input = event.currentTarget.querySelector("input")!;
+    const title = input.value;
+    if (isCreating.current) return;
+    isCreating.current = true;
     newTaskKey.current ??= crypto.randomUUID();
     const headers = { "Idempotency-Key": newTaskKey.current };
     return attempt(async () => {
@@ -78,19 +127,26 @@ export function TaskList({ backend, ...initial }: Props) {
         const { data } = await unwrap(
           api.POST("/api/{user_id}/tasks", { params: ME, body: { title }, headers }),
         );
-        newTaskKey.current = undefined;
-        form.reset();
+        // Unless the next title is being written already.
+        if (input.value === title) {
+          input.value = "";
+          newTaskKey.current = undefined;
+        }
         if (filters.status === "completed" || filters.search) {
           await show({ status: "all", search: "" });
-        } else {
+        } else if (filters.sort === "newest") {
           setPage((page) => ({ ...page, tasks: [data, ...page.tasks] }));
+        } else {
+          await load(filters);
         }
         return `Added ${data.title}.`;
       } catch (error) {
         const message = error instanceof ProblemError ? error.field("title") : undefined;
         if (!message) throw error;
         setTitleError(message);
-        form.querySelector("input")!.focus();
+        input.focus();
+      } finally {
+        isCreating.current = false;
       }
     });
   }
@@ -98,7 +154,7 @@ export function TaskList({ backend, ...initial }: Props) {
   /** Put a changed task in its place, or take it out of the list (null). */
   function replace(id: number, task: Task | null, done: string) {
     setNews(done);
-    setAlert("");
+    setFailure(undefined);
     if (task && isShown(task)) {
       setPage((page) => ({
         ...page,
@@ -112,6 +168,34 @@ export function TaskList({ backend, ...initial }: Props) {
     const successor = neighbour && document.getElementById(`task-${neighbour.id}`);
     (successor ?? add.current!.querySelector("input")!).focus();
     setPage((page) => ({ ...page, tasks: page.tasks.filter((each) => each.id !== id) }));
+  }
+
+  /** Offer to undo a deletion. */
+  function offerUndo(task: Task) {
+    const index = tasks.findIndex(({ id }) => id === task.id);
+    setDeleted({ task, index, filters, key: crypto.randomUUID() });
+  }
+
+  /** Create the task again, and show it where it was. */
+  function undo({ task, index, key, filters: then }: Deleted) {
+    return attempt(async () => {
+      const { title, description, completed } = task;
+      const { data } = await unwrap(
+        api.POST("/api/{user_id}/tasks", {
+          params: ME,
+          body: { title, description, completed },
+          headers: { "Idempotency-Key": key },
+        }),
+      );
+      setDeleted(undefined);
+      if (then !== filters) await load(filters);
+      else
+        flushSync(() =>
+          setPage((page) => ({ ...page, tasks: page.tasks.toSpliced(index, 0, data) })),
+        );
+      document.getElementById(`task-${data.id}`)?.focus();
+      return `${title} is back.`;
+    });
   }
 
   function completeAll() {
@@ -182,25 +266,21 @@ export function TaskList({ backend, ...initial }: Props) {
         </select>
       </div>
 
-      <div role="alert" className="alert">
-        {alert && (
-          <>
-            {alert} <button onClick={() => show({})}>Reload</button>
-          </>
-        )}
-      </div>
-      <p role="status" className="hidden">
-        {news}
-      </p>
-
       {tasks.length > 0 && (
         <ul className="card tasks" aria-label="Tasks" aria-busy={busy}>
           {tasks.map((task) => (
-            <TaskItem key={task.id} api={api} task={task} attempt={attempt} replace={replace} />
+            <TaskItem
+              key={task.id}
+              api={api}
+              task={task}
+              attempt={attempt}
+              replace={replace}
+              offerUndo={offerUndo}
+            />
           ))}
         </ul>
       )}
-      {tasks.length === 0 && !alert && <Empty filters={filters} />}
+      {tasks.length === 0 && !failure && <Empty filters={filters} />}
 
       {tasks.length > 0 && (
         <footer className="list-footer">
@@ -225,6 +305,31 @@ export function TaskList({ backend, ...initial }: Props) {
           </button>
         </footer>
       )}
+
+      {/* In view wherever the list is scrolled to. */}
+      <div className="notices">
+        <div role="alert" className="alert">
+          {failure && (
+            <>
+              <span>{failure.text}</span>
+              {failure.isUnverified ? (
+                <VerifyButton email={email} />
+              ) : (
+                <button onClick={() => show({})}>Reload</button>
+              )}
+            </>
+          )}
+        </div>
+        <p role="status" className="hidden">
+          {news}
+        </p>
+        {deleted && (
+          <div className="notice">
+            <span>Deleted “{deleted.task.title}”</span>
+            <button onClick={() => undo(deleted)}>Undo</button>
+          </div>
+        )}
+      </div>
     </>
   );
 }

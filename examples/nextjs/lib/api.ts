@@ -34,13 +34,24 @@ export class ProblemError extends Error {
   }
 }
 
-/** Return the data and the response of a call; throw a ProblemError if the service refused it. */
+/** Return the data and the response of a call; throw if there is none, or the service refused it. */
 export async function unwrap<Data>(
   call: Promise<{ data?: Data; error?: Problem; response: Response }>,
 ): Promise<{ data: Data; response: Response }> {
   const { data, error, response } = await call;
-  if (error) throw new ProblemError(error);
+  // What comes from a proxy before the service is no problem document.
+  if (error?.detail) throw new ProblemError(error);
+  if (!response.ok) throw new TypeError(`Response ${response.status}`);
   return { data: data as Data, response };
+}
+
+/** Something that went wrong, as a page shows it. */
+export type Failure = { text: string; isUnverified: boolean };
+
+export function failureOf(error: unknown): Failure {
+  // About "me", 403 has one reason: there is an account with the user's address, and the address is not verified.
+  const isUnverified = error instanceof ProblemError && error.problem.status === 403;
+  return { text: inWords(error), isUnverified };
 }
 
 /** Return an error in words for whoever uses the page. */

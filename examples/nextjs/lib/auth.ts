@@ -7,8 +7,14 @@ import { deleteAccount } from "./todo-backend.ts";
 
 export const auth = betterAuth({
   database,
-  emailAndPassword: { enabled: true },
+  emailAndPassword: {
+    enabled: true,
+    revokeSessionsOnPasswordReset: true,
+    sendResetPassword: ({ user, url }) =>
+      sendEmail({ to: user.email, subject: "Choose a new password", link: url }),
+  },
   emailVerification: {
+    sendOnSignUp: true,
     sendVerificationEmail: ({ user, url }) =>
       sendEmail({ to: user.email, subject: "Verify your e-mail address", link: url }),
   },

@@ -1,6 +1,7 @@
-// Replace this with your mailer.
+// Replace this with your mailer. Until then, links appear where the front end prints its log.
 import { appendFile } from "node:fs/promises";
 
 export async function sendEmail(email: { to: string; subject: string; link: string }) {
-  await appendFile(process.env.MAILBOX ?? "/dev/null", `${JSON.stringify(email)}\n`);
+  if (process.env.MAILBOX) await appendFile(process.env.MAILBOX, `${JSON.stringify(email)}\n`);
+  else console.info(`E-mail to ${email.to}: ${email.subject}: ${email.link}`);
 }

@@ -16,9 +16,13 @@ export type Filters = {
   search: string;
 };
 
-export type Page = { tasks: Task[]; next?: string };
+/** The tasks that are shown, the cursor of the next page, and the tag of this version of them. */
+export type Page = { tasks: Task[]; next?: string; etag?: string };
 
 const PAGE_SIZE = 50;
+
+/** The largest `limit` that the service takes. */
+export const LARGEST_PAGE = 500;
 
 /** Read the filters from the address of the page; ignore what is unknown there. */
 export function readFilters(params: URLSearchParams): Filters {
@@ -40,18 +44,35 @@ export function addressOf({ status, sort, search }: Filters): string {
   return params.size ? `/?${params}` : "/";
 }
 
-/** Fetch one page of the list; `cursor` is the `next` of the page before. */
+type Options = {
+  /** The `next` of the page before. */
+  cursor?: string;
+  /** What is shown already: returned again where nothing has changed. */
+  known?: Page;
+  signal?: AbortSignal;
+};
+
+/** Fetch one page of the list, or all that is shown already. */
 export async function listTasks(
   api: Api,
   { status, sort, search }: Filters,
-  cursor?: string,
-  signal?: AbortSignal,
+  { cursor, known, signal }: Options = {},
 ): Promise<Page> {
-  const query = { status, search, limit: PAGE_SIZE, ...SORTS[sort].query, ...(cursor && { cursor }) };
-  const { data, response } = await unwrap(
-    api.GET("/api/{user_id}/tasks", { params: { path: { user_id: "me" }, query }, signal }),
-  );
-  return { tasks: data, next: nextCursor(response.headers.get("Link")) };
+  const limit = Math.max(known?.tasks.length ?? 0, PAGE_SIZE);
+  const query = { status, search, limit, ...SORTS[sort].query, ...(cursor && { cursor }) };
+  const headers = known?.etag ? { "If-None-Match": known.etag } : {};
+  const call = api.GET("/api/{user_id}/tasks", {
+    params: { path: { user_id: "me" }, query },
+    headers,
+    signal,
+  });
+  if (known && (await call).response.status === 304) return known;
+  const { data, response } = await unwrap(call);
+  return {
+    tasks: data,
+    next: nextCursor(response.headers.get("Link")),
+    etag: response.headers.get("ETag") ?? undefined,
+  };
 }
 
 /** Read the cursor from `Link: <…?cursor=…>; rel="next"`. */
