@@ -217,6 +217,19 @@ def test_in_c_every_check_of_a_password_asks_the_service(one_password_store: Sta
     assert visitor.post("verify-password", password=PASSWORD).status_code == 200
 
 
+def test_an_account_that_took_the_address_later_opens_no_session(stack: Stack) -> None:
+    victim = stack.front_end.signed_up()
+    assert stack.call(victim, "DELETE", "/api/auth/me").status_code == 204
+    stack.sign_up_directly(victim.email, "the password of a stranger")
+    stranger = stack.front_end.visitor()
+    stranger.email = victim.email
+
+    assert stranger.sign_in("the password of a stranger").status_code == 401
+    # … and no more with the session of the victim.
+    for path in ("verify-password", "delete-user"):
+        assert victim.post(path, password="the password of a stranger").status_code == 400
+
+
 def test_in_c_a_password_cannot_be_changed_at_the_front_end(one_password_store: Stack) -> None:
     visitor = one_password_store.front_end.signed_up()
     refused = visitor.post(

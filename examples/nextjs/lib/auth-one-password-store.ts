@@ -1,10 +1,10 @@
 // Set-up C, one password store: like B, and the service's hash of a password is the only one.
 import { getCurrentAuthEndpointContext } from "@better-auth/core/context";
-import { betterAuth } from "better-auth";
-import { APIError } from "better-auth/api";
+import { betterAuth, type GenericEndpointContext } from "better-auth";
+import { APIError, getSessionFromCtx } from "better-auth/api";
 import { jwt } from "better-auth/plugins";
 import { database } from "./database.ts";
-import { backendFields, createAtBackend, deleteAccount, passwordIsRight } from "./todo-backend.ts";
+import { backendFields, createAtBackend, deleteAccount, logIn } from "./todo-backend.ts";
 
 export const auth = betterAuth({
   database,
@@ -19,7 +19,7 @@ export const auth = betterAuth({
         if (context.path === "/sign-up/email") return email.toLowerCase();
         if (context.path === "/sign-in/email") {
           // Unknown address: take as long to refuse it as for a known one.
-          await passwordIsRight(email, password, context.headers);
+          await logIn(email, password, context.headers);
           return "";
         }
         throw new APIError("NOT_IMPLEMENTED", {
@@ -27,8 +27,16 @@ export const auth = betterAuth({
           message: "Passwords cannot be changed here.",
         });
       },
-      verify: ({ hash: email, password }) =>
-        passwordIsRight(email, password, getCurrentAuthEndpointContext().headers),
+      verify: async ({ hash: email, password }) => {
+        const context = getCurrentAuthEndpointContext() as GenericEndpointContext;
+        const found =
+          context.path === "/sign-in/email"
+            ? await context.context.internalAdapter.findUserByEmail(context.body.email.toLowerCase())
+            : await getSessionFromCtx(context);
+        const { backendId } = found!.user as { backendId?: string };
+        // An account that was made later may have this address: its password is not this user's.
+        return backendId === (await logIn(email, password, context.headers)) && backendId !== undefined;
+      },
     },
   },
   user: {

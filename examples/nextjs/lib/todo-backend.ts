@@ -37,15 +37,20 @@ export async function createAtBackend(
   return { data: { backendId: String(account.id), backendEmail: account.email } };
 }
 
-/** Return whether the service accepts the password (set-up C); throw an APIError if it cannot tell. */
-export async function passwordIsRight(
+/**
+ * Return the id of the account whose address and password these are (set-up C), or undefined.
+ *
+ * Throw an APIError if the service cannot tell.
+ */
+export async function logIn(
   email: string,
   password: string,
   headers: HeadersInit | undefined,
-): Promise<boolean> {
+): Promise<string | undefined> {
   const response = await post("login", email, password, headers);
-  if (!response.ok && response.status !== 401) throw await refusal(response);
-  return response.ok;
+  if (response.status === 401) return undefined;
+  if (!response.ok) throw await refusal(response);
+  return String(((await response.json()) as { id: number }).id);
 }
 
 /** Delete the account and its tasks at the service, before Better Auth deletes the user. */
