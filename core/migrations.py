@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -25,10 +26,18 @@ from core.settings import StartupError
 VERSION_TABLE: Final = "todo_backend_version"
 """Where Alembic keeps the schema's revision: `alembic_version` may be another application's."""
 
+OUTDATED: Final = "The database's schema is not the newest: run the migrations."
+
 _PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
-_REVISION: Final = compile_statement(
-    sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)), is_repeatable=True
+_STATE: Final = compile_statement(
+    # A replica that follows another server is read-only too.
+    sa.select(
+        sa.column("version_num"), sa.literal_column("current_setting('transaction_read_only')")
+    ).select_from(sa.table(VERSION_TABLE)),
+    is_repeatable=True,
 )
+
+logger = logging.getLogger(__name__)
 
 
 async def upgrade_at_start(url: str) -> None:
@@ -93,14 +102,22 @@ def upgrade(url: str) -> None:
         raise StartupError(str(error)) from None
 
 
-async def is_newest(session: Session) -> bool:
-    """Tell whether the database's schema is the one that this release is made for."""
+async def find_fault(session: Session) -> str | None:
+    """Return why the database cannot serve this release, as a sentence; None if it can."""
     try:
-        return await session.fetch_one(_REVISION, {}) == (_newest(),)
+        row = await session.fetch_one(_STATE, {})
     except ProgrammingError as error:
-        if isinstance(error.orig, UndefinedTable):
-            return False
-        raise
+        if not isinstance(error.orig, UndefinedTable):
+            raise
+        row = None
+    fault = None
+    if row is None or row[0] != _newest():
+        fault = OUTDATED
+    elif row[1] == "on":
+        fault = "The database is read-only: connect to the primary."
+    if fault:
+        logger.warning("not ready: %s", fault)
+    return fault
 
 
 @functools.cache

@@ -1,10 +1,10 @@
 """Health checks, for the orchestrator."""
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
-from core.migrations import is_newest
+from core.migrations import OUTDATED, find_fault
 from core.openapi import problems
 from core.problems import UnavailableError
 from dependencies.database import SessionDep
@@ -13,8 +13,6 @@ from routers.base import make_router
 from utils.jwks import KeysUnavailableError
 
 router = make_router(prefix="/health", tags=["health"])
-
-OUTDATED: Final = "The database's schema is not the newest: run the migrations."
 
 
 class Health(BaseModel):
@@ -35,13 +33,14 @@ async def read_readiness(
 ) -> Health:
     """Tell that requests can be served.
 
-    The database answers, its schema is the newest, and there are keys to check tokens with. What
-    was healthy is checked again once it has failed, not at each probe: Neon would never suspend.
+    The database answers and can be written, its schema is the newest, and there are keys to check
+    tokens with. What was healthy is checked again once it has failed, not at each probe: Neon would
+    never suspend.
     """
     if not database.is_good:
-        database.is_good = await is_newest(session)
-    if not database.is_good:
-        raise UnavailableError(OUTDATED)
+        if fault := await find_fault(session):
+            raise UnavailableError(fault)
+        database.is_good = True
     if not keys.is_healthy:
         try:
             await keys.current()

@@ -21,7 +21,7 @@ from alembic.util import CommandError
 from sqlalchemy import make_url
 
 from core.database import Session, make_engine
-from core.migrations import is_newest, upgrade
+from core.migrations import find_fault, upgrade
 from core.settings import StartupError
 from tests.conftest import MakeDatabase
 from tests.support.database import execute, wait_until
@@ -95,7 +95,7 @@ def newest(url: str) -> bool:
         engine = make_engine(url, 1)
         try:
             async with Session(engine) as session:
-                return await is_newest(session)
+                return await find_fault(session) is None
         finally:
             await engine.dispose()
 

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import make_url
 
 from core.migrations import upgrade
 from tests.conftest import MakeDatabase
+from tests.support.database import execute
 from tests.support.keyserver import Clock, KeyServer, running_key_server
 from tests.support.problems import assert_problem
 from tests.support.programs import free_port
@@ -50,6 +52,39 @@ def test_with_an_old_schema_it_is_not_ready_and_says_so_until_it_is_the_newest(
         assert "migrations" in response.json()["detail"]
         upgrade(url)
         assert client.get("/health/ready").status_code == 200
+
+
+def test_a_read_only_database_is_not_ready_until_it_can_be_written(
+    make_database: MakeDatabase,
+    postgres: str,
+    key_server: KeyServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url = make_database()
+    upgrade(url)
+    name = make_url(url).database
+
+    def change(setting: str) -> None:
+        """Change the database as when a primary becomes a replica: connections end."""
+        execute(postgres, f"ALTER DATABASE {name} {setting}")
+        execute(
+            postgres,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            name,
+        )
+
+    with running_service(make_settings(url, key_server.url)) as client:
+        assert client.get("/health/ready").status_code == 200
+        change("SET default_transaction_read_only = on")
+        account = {"email": "me@example.com", "password": "a long enough one"}
+        assert_problem(client.post("/api/auth/signup", json=account), 503)
+        response = client.get("/health/ready")
+        assert_problem(response, 503)
+        assert "read-only" in response.json()["detail"]
+        assert "read-only" in caplog.text
+        change("RESET default_transaction_read_only")
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/api/auth/signup", json=account).status_code == 201
 
 
 def test_without_a_key_server_the_process_runs_and_is_not_ready_until_there_is_one(
