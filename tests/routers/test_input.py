@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.problems import assert_problem
+from tests.support.operations import WITH_A_BODY, Operation
+from tests.support.problems import assert_problem, assert_readable_by_the_page
 from tests.support.service import ORIGIN, Person
+from tests.support.wire import connect
 
 JSON = "application/json"
 MARK = "do-not-echo-me"
@@ -73,14 +75,17 @@ NO_JSON_OBJECT = [
     ]
 ]
 
-OF_TASKS = [("POST", ""), ("PUT", "/{task}"), ("PATCH", "/{task}")]
-WITH_BODY = [
-    *((method, "/api/{alice}/tasks" + path) for method, path in OF_TASKS),
-    ("PATCH", "/api/{alice}/tasks/{task}/complete"),
-    ("PATCH", "/api/{alice}/tasks"),
-    ("POST", "/api/auth/signup"),
-    ("POST", "/api/auth/login"),
-]
+WRITES = [each for each in WITH_A_BODY if "/tasks" in each.path and "title" in each.body]
+
+
+def send(person: Person, operation: Operation, item: int, content: Any) -> httpx.Response:
+    """Send an operation with a body of these bytes, as JSON."""
+    return person.call(
+        operation.method,
+        operation.url("me", item),
+        content=content,
+        headers={"Content-Type": JSON, "Origin": ORIGIN},
+    )
 
 
 @pytest.mark.parametrize(("body", "content_type"), NO_JSON_OBJECT)
@@ -89,22 +94,11 @@ def test_a_body_that_is_no_json_object_is_400(
 ) -> None:
     task = alice.create()
     headers = {} if content_type is None else {"Content-Type": content_type}
-    for method, path in WITH_BODY:
-        there = path.format(alice=alice.id, task=task["id"])
-        response = alice.call(method, there, content=body, headers=headers)
+    for operation in WITH_A_BODY:
+        url = operation.url("me", task["id"])
+        response = alice.call(operation.method, url, content=body, headers=headers)
         assert_problem(response, 400, "body")
         assert MARK not in response.text
-    assert alice.tasks("GET").json() == [task]
-
-
-@pytest.mark.parametrize("content_type", [JSON, "text/plain"])
-def test_no_body_is_400_where_one_is_needed(alice: Person, content_type: str) -> None:
-    task = alice.create()
-    for method, path in WITH_BODY:
-        if not path.endswith("complete"):
-            there = path.format(alice=alice.id, task=task["id"])
-            response = alice.call(method, there, headers={"Content-Type": content_type})
-            assert_problem(response, 400, "body")
     assert alice.tasks("GET").json() == [task]
 
 
@@ -121,14 +115,9 @@ IGNORED = {
 def test_nul_and_half_a_surrogate_pair_are_ignored_in_what_is_not_read(
     alice: Person, text: str, template: str
 ) -> None:
-    task = alice.create()
-    for method, path in OF_TASKS:
-        response = alice.call(
-            method,
-            f"/api/{alice.id}/tasks{path.format(task=task['id'])}",
-            content=template.format(text).encode(),
-            headers={"Content-Type": JSON},
-        )
+    task = alice.create()["id"]
+    for operation in WRITES:
+        response = send(alice, operation, task, template.format(text).encode())
         assert response.is_success
         assert response.json()["title"] == "a"
 
@@ -140,16 +129,10 @@ def test_nul_and_half_a_surrogate_pair_are_400_in_the_fields_that_are_read(
 ) -> None:
     body = json.dumps({"title": "a", field: "do-not-echo-me{}"}).replace("{}", text)
     task = alice.create()
-    for method, path in OF_TASKS:
-        response = alice.call(
-            method,
-            f"/api/{alice.id}/tasks{path.format(task=task['id'])}",
-            content=body.encode(),
-            headers={"Content-Type": JSON},
-        )
+    for operation in WRITES:
+        response = send(alice, operation, task["id"], body.encode())
         assert_problem(response, 400, field)
         assert MARK not in response.text
-        assert "surrogate" in response.json()["errors"][0]["message"]
     assert alice.tasks("GET").json() == [task]
 
 
@@ -186,26 +169,14 @@ def test_a_field_out_of_its_bounds_is_400_and_named(
     task = alice.create()
     # 1e999 is JSON: Python reads it as infinity, and would write that as no JSON at all.
     body = json.dumps({"title": "a", **fields}, ensure_ascii=False).replace("Infinity", "1e999")
-    for method, path in OF_TASKS:
-        response = alice.call(
-            method,
-            f"/api/{alice.id}/tasks{path.format(task=task['id'])}",
-            content=body.encode(),
-            headers={"Content-Type": JSON},
-        )
+    for operation in WRITES:
+        response = send(alice, operation, task["id"], body.encode())
         assert_problem(response, 400, field)
     assert alice.tasks("GET").json() == [task]
 
 
 def test_a_body_without_a_title_names_what_is_missing(alice: Person) -> None:
-    response = alice.tasks("POST", json={"Title": MARK})
-    assert_problem(response, 400, "title")
-    assert response.json()["errors"][0]["message"] == "This is required"
-
-
-def test_every_wrong_field_is_named_at_once(alice: Person) -> None:
-    response = alice.tasks("POST", json={"title": "", "description": 5, "completed": "no"})
-    assert_problem(response, 400, "title", "description", "completed")
+    assert_problem(alice.tasks("POST", json={"Title": MARK}), 400, "title")
 
 
 @pytest.mark.parametrize(
@@ -268,66 +239,59 @@ def chunks(body: bytes) -> Iterator[bytes]:
         yield body[start : start + 5000]
 
 
-@pytest.mark.parametrize("send", [bytes, chunks], ids=["announced", "chunked"])
-def test_a_body_of_64_kib_is_read(
-    alice: Person, send: Callable[[bytes], bytes | Iterator[bytes]]
+@pytest.mark.parametrize("framed", [bytes, chunks], ids=["announced", "chunked"])
+def test_a_body_of_64_kib_is_read_and_a_longer_one_is_413_that_a_page_may_read(
+    alice: Person, framed: Callable[[bytes], bytes | Iterator[bytes]]
 ) -> None:
-    response = alice.tasks("POST", content=send(padded(65_536)), headers={"Content-Type": JSON})
+    response = alice.tasks("POST", content=framed(padded(65_536)), headers={"Content-Type": JSON})
     assert response.status_code == 201
-
-
-@pytest.mark.parametrize("send", [bytes, chunks], ids=["announced", "chunked"])
-@pytest.mark.parametrize("size", [65_537, 1_000_000])
-def test_a_longer_body_is_413_that_a_browser_may_read(
-    alice: Person, send: Callable[[bytes], bytes | Iterator[bytes]], size: int
-) -> None:
-    task = alice.create()
-    for method, path in WITH_BODY:
-        response = alice.call(
-            method,
-            path.format(alice=alice.id, task=task["id"]),
-            content=send(padded(size)),
-            headers={"Content-Type": JSON, "Origin": ORIGIN},
-        )
-        assert_problem(response, 413)
-        assert response.headers["access-control-allow-origin"] == ORIGIN
+    task = response.json()
+    for size in (65_537, 1_000_000):
+        for operation in WITH_A_BODY:
+            response = send(alice, operation, task["id"], framed(padded(size)))
+            assert_problem(response, 413)
+            assert_readable_by_the_page(response)
     assert alice.tasks("GET").json() == [task]
+
+
+def headers_of(person: Person, rest: str) -> bytes:
+    """Return the start of a request that creates a task, with the rest of its headers."""
+    return (
+        f"POST /api/me/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
+        f"Authorization: Bearer {person.token}\r\n{rest}"
+    ).encode("latin-1")
 
 
 def speak(client: httpx.Client, text: bytes) -> bytes:
     """Send bytes as they are, close for writing, and return all that comes back."""
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80), 10) as peer:
+    with connect(str(client.base_url)) as peer, peer.makefile("rb") as responses:
         peer.sendall(text)
         peer.shutdown(socket.SHUT_WR)
-        response = b""
-        while part := peer.recv(65_536):
-            response += part
-        return response
+        return responses.read()
 
 
 @pytest.mark.parametrize(
     "framing",
     [
-        pytest.param(b"Content-Length: -1\r\n\r\n", id="negative"),
-        pytest.param(b"Content-Length: +13\r\n\r\n{}", id="signed"),
-        pytest.param(b"Content-Length: 13a\r\n\r\n{}", id="garbage"),
-        pytest.param(b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", id="two"),
-        pytest.param(b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}", id="5000-digits"),
-        pytest.param("Content-Length: ²\r\n\r\n{}".encode("latin-1"), id="superscript"),
-        pytest.param(b"Transfer-Encoding: gzip\r\n\r\n{}", id="unknown-coding"),
-        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", id="bad-chunk"),
-        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n-1\r\n{}\r\n0\r\n\r\n", id="minus-chunk"),
-        pytest.param(b"Content-Length: 100\r\n\r\n{}", id="too-much-announced"),
-        pytest.param(b"X-A: \0\r\nContent-Length: 2\r\n\r\n{}", id="NUL-in-a-header"),
-        pytest.param(b"X-A: " + b"a" * 100_000 + b"\r\n\r\n", id="long-header"),
+        "Content-Length: -1\r\n\r\n",
+        "Content-Length: +13\r\n\r\n{}",
+        "Content-Length: 13a\r\n\r\n{}",
+        "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        f"Content-Length: {'9' * 5000}\r\n\r\n{{}}",
+        "Content-Length: ²\r\n\r\n{}",
+        "Content-Length: 100\r\n\r\n{}",
+        "Transfer-Encoding: gzip\r\n\r\n{}",
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n-1\r\n{}\r\n0\r\n\r\n",
+        "X-A: \0\r\nContent-Length: 2\r\n\r\n{}",
+        f"X-A: {'a' * 100_000}\r\n\r\n",
     ],
+    ids="{!r:.40}".format,
 )
 def test_a_wrong_length_is_refused_or_dropped_and_the_service_lives_on(
-    alice: Person, framing: bytes
+    alice: Person, framing: str
 ) -> None:
-    head = f"POST /api/{alice.id}/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
-    token = f"Authorization: Bearer {alice.token}\r\n"
-    response = speak(alice.client, head.encode() + token.encode() + framing)
+    response = speak(alice.client, headers_of(alice, framing))
     assert response == b"" or response.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
     assert alice.tasks("GET").json() == []
 
@@ -336,25 +300,17 @@ def test_a_wrong_length_is_refused_or_dropped_and_the_service_lives_on(
 def test_a_length_over_the_limit_is_413_at_once_before_any_of_the_body(
     alice: Person, length: str
 ) -> None:
-    head = (
-        f"POST /api/{alice.id}/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
-        f"Authorization: Bearer {alice.token}\r\nContent-Length: {length}\r\n\r\n"
-    )
-    host, port = alice.client.base_url.host, alice.client.base_url.port or 80
     # Well before the 10 seconds that a body may take.
-    with socket.create_connection((host, port), 5) as peer:
-        peer.sendall(head.encode())
+    with connect(str(alice.client.base_url)) as peer:
+        peer.settimeout(5)
+        peer.sendall(headers_of(alice, f"Content-Length: {length}\r\n\r\n"))
         assert peer.recv(65_536).startswith(b"HTTP/1.1 413 ")
     assert alice.tasks("GET").json() == []
 
 
 def test_what_is_sent_beyond_the_announced_length_is_never_part_of_the_body(alice: Person) -> None:
-    text = (
-        f"POST /api/{alice.id}/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
-        f"Authorization: Bearer {alice.token}\r\nContent-Length: 13\r\n\r\n"
-        '{"title":"a"}garbage\r\n\r\n'
-    )
-    assert b"HTTP/1.1 400 " in speak(alice.client, text.encode())
+    text = headers_of(alice, 'Content-Length: 13\r\n\r\n{"title":"a"}garbage\r\n\r\n')
+    assert b"HTTP/1.1 400 " in speak(alice.client, text)
     assert [task["title"] for task in alice.tasks("GET").json()] in ([], ["a"])
 
 
@@ -398,30 +354,6 @@ def test_an_unknown_address_is_404_and_never_a_redirect(alice: Person, path: str
     for method in ("GET", "POST", "DELETE"):
         response = alice.call(method, path.format(alice=alice.id, task=task["id"]))
         assert_problem(response, 404)
-
-
-@pytest.mark.parametrize(
-    ("path", "methods"),
-    [
-        ("/health", {"GET", "HEAD"}),
-        ("/health/ready", {"GET", "HEAD"}),
-        ("/api/auth/signup", {"POST"}),
-        ("/api/auth/login", {"POST"}),
-        ("/api/auth/me", {"GET", "HEAD", "DELETE"}),
-        ("/api/auth/me/export", {"GET", "HEAD"}),
-        ("/api/1/tasks", {"GET", "HEAD", "POST", "PATCH", "DELETE"}),
-        ("/api/1/tasks/1", {"GET", "HEAD", "PUT", "PATCH", "DELETE"}),
-        ("/api/1/tasks/1/complete", {"PATCH"}),
-    ],
-)
-def test_a_wrong_method_is_405_and_allow_names_the_right_ones(
-    client: httpx.Client, path: str, methods: set[str]
-) -> None:
-    others = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - methods
-    for method in others:
-        response = client.request(method, path)
-        assert_problem(response, 405)
-        assert set(response.headers["allow"].split(", ")) == methods
 
 
 @pytest.mark.parametrize("query", ["?", "?a=%00", "?a=%ED%A0%80&a", "?" + "a" * 5000, "?;=%"])
