@@ -1,20 +1,16 @@
 """Tests of leaving: deletion of an account, its export, and tokens that are left over."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import httpx
-import pytest
-from fastapi import FastAPI
 
 from models.accounts import AccountResolver
+from tests.conftest import Serve, SignIn
 from tests.support.database import execute
-from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.rows import insert_tasks
-from tests.support.service import Person, make_settings, running_service
+from tests.support.service import Person, replacing
 from tests.support.tokens import SigningKey
 
 REMEMBERED_SECONDS = 0.5
@@ -27,20 +23,6 @@ def delete(person: Person) -> None:
 
 def me(client: httpx.Client, token: str) -> httpx.Response:
     return client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
-
-
-@pytest.fixture(scope="module")
-def replica(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
-    """Run a second service on the same database, with a short memory of accounts."""
-
-    @asynccontextmanager
-    async def forgetful(app: FastAPI) -> AsyncIterator[None]:
-        app.state.resolver = AccountResolver(REMEMBERED_SECONDS)
-        yield
-
-    settings = make_settings(database_url, key_server.url)
-    with running_service(settings, adapt=forgetful) as client:
-        yield client
 
 
 # Deletion
@@ -60,7 +42,7 @@ def test_deletion_takes_the_account_and_all_its_tasks_and_nothing_of_anybody_els
 
 
 def test_after_a_deletion_the_remaining_tokens_are_of_no_use(
-    alice: Person, sign_in: Callable[..., Person], key: SigningKey, database_url: str
+    alice: Person, sign_in: SignIn, key: SigningKey, database_url: str
 ) -> None:
     subject = uuid4().hex
     carol = sign_in(sub=subject)
@@ -77,7 +59,7 @@ def test_after_a_deletion_the_remaining_tokens_are_of_no_use(
     assert alice.tasks("GET").status_code == 200
 
 
-def test_a_later_token_makes_a_new_and_empty_account(sign_in: Callable[..., Person]) -> None:
+def test_a_later_token_makes_a_new_and_empty_account(sign_in: SignIn) -> None:
     subject = uuid4().hex
     email = f"{subject}@example.com"
     carol = sign_in(sub=subject, email=email)
@@ -89,7 +71,7 @@ def test_a_later_token_makes_a_new_and_empty_account(sign_in: Callable[..., Pers
     again = sign_in(sub=subject, email=email, iat=later)
     assert again.id != carol.id
     assert again.tasks("GET").json() == []
-    assert again.call("GET", "/api/auth/me").json()["email"] == email
+    assert again.account()["email"] == email
 
 
 def test_an_account_of_sign_up_is_gone_with_its_number_and_password(
@@ -105,8 +87,9 @@ def test_an_account_of_sign_up_is_gone_with_its_number_and_password(
 
 
 def test_a_replica_that_remembers_the_account_shows_nothing_and_soon_refuses_the_token(
-    alice: Person, replica: httpx.Client
+    alice: Person, serve: Serve
 ) -> None:
+    replica = serve(adapt=replacing(resolver=lambda: AccountResolver(REMEMBERED_SECONDS)))
     alice.create()
     assert me(replica, alice.token).status_code == 200
     delete(alice)
@@ -120,7 +103,7 @@ def test_a_replica_that_remembers_the_account_shows_nothing_and_soon_refuses_the
 
 
 def test_the_mark_of_a_deletion_names_no_user_and_goes_after_30_days(
-    sign_in: Callable[..., Person], database_url: str
+    sign_in: SignIn, database_url: str
 ) -> None:
     marks = "SELECT * FROM deleted_subjects"
     for row in execute(database_url, marks):
@@ -139,16 +122,11 @@ def test_the_mark_of_a_deletion_names_no_user_and_goes_after_30_days(
     assert digest not in left
 
 
-def test_deletion_needs_a_token(client: httpx.Client) -> None:
-    assert_problem(client.delete("/api/auth/me"), 401)
-    assert_problem(client.get("/api/auth/me/export"), 401)
-
-
 # Export
 
 
 def test_the_export_is_a_file_with_all_that_is_stored_but_the_hash(
-    sign_in: Callable[..., Person], bob: Person, database_url: str
+    sign_in: SignIn, bob: Person, database_url: str
 ) -> None:
     subject = f"auth|{uuid4().hex}"
     alice = sign_in(sub=subject)
@@ -158,22 +136,20 @@ def test_the_export_is_a_file_with_all_that_is_stored_but_the_hash(
     headers = {"Idempotency-Key": key}
     tasks.append(alice.tasks("POST", json={"title": "three"}, headers=headers).json())
     response = alice.call("GET", "/api/auth/me/export")
-    assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     assert response.headers["content-disposition"].startswith("attachment")
-    export = response.json()
-    account = alice.call("GET", "/api/auth/me").json()
-    assert export["account"] == {**account, "auth_subject": subject}
+    export = alice.export()
+    assert export["account"] == {**alice.account(), "auth_subject": subject}
     assert [{name: task[name] for name in tasks[0]} for task in export["tasks"]] == tasks
     assert [task["idempotency_key"] for task in export["tasks"]] == [None, None, key]
     # Every column is there, the hash excepted.
-    for table, found, left_out in (
+    for table, exported, left_out in (
         ("users", export["account"], {"password_hash"}),
         ("tasks", export["tasks"][0], set()),
     ):
         statement = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
         columns = {name for (name,) in execute(database_url, statement, table)}
-        assert set(found) == columns - left_out
+        assert set(exported) == columns - left_out
 
 
 def test_a_long_export_is_streamed(alice: Person, database_url: str) -> None:
@@ -183,9 +159,3 @@ def test_a_long_export_is_streamed(alice: Person, database_url: str) -> None:
     assert [task["id"] for task in response.json()["tasks"]] == [
         task["id"] for task in alice.tasks("GET").json()
     ]
-
-
-def test_the_export_of_an_account_that_is_gone_is_404(alice: Person, database_url: str) -> None:
-    execute(database_url, "DELETE FROM users WHERE id = %s", alice.id)
-    assert_problem(alice.call("GET", "/api/auth/me/export"), 404)
-    assert_problem(alice.call("DELETE", "/api/auth/me"), 404)
