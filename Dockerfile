@@ -16,6 +16,8 @@ RUN rm uv.lock && python3 -m compileall -q -j 0 --invalidation-mode unchecked-ha
 
 FROM python:3.12-slim-trixie
 ENV PATH=/app/.venv/bin:$PATH
+# For `sslrootcert=system`: the libpq of psycopg2's wheel would look into a folder of its builder.
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /app
 COPY --from=build /app .
 # The base image has no compiled modules of Python's own: each start would compile them again.

@@ -1,6 +1,7 @@
 """Tests through a real PgBouncer in transaction mode, which is what Neon's pooled host is."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +19,7 @@ from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
+from tests.support.process import failed_start, running_process, variables
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 
@@ -43,6 +45,33 @@ def client(pooled: str, key_server: KeyServer) -> Iterator[httpx.Client]:
 def test_it_refuses_what_neons_pooled_host_refuses(pooled: str) -> None:
     with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
         psycopg2.connect(pooled, options="-c statement_timeout=10s")
+
+
+@pytest.mark.slow
+def test_a_server_is_verified_with_the_certificates_of_the_system(
+    direct: str, tmp_path: Path, key_server: KeyServer
+) -> None:
+    """`SSL_CERT_FILE` says where they are; here they are PgBouncer's own, for localhost."""
+    trusting = {"SSL_CERT_FILE": str(tmp_path / "certificate.pem")}
+
+    def address(host: str) -> dict[str, str]:
+        verified = {"sslmode": "verify-full", "sslrootcert": "system"}
+        return variables(
+            make_url(url).set(host=host, query=verified).render_as_string(hide_password=False),
+            key_server.url,
+        )
+
+    with running_pgbouncer(direct, tmp_path) as (url, _):
+        with running_process(tmp_path, {**address("localhost"), **trusting}) as (client, _):
+            assert client.get("/health/ready").status_code == 200
+        for environment, cause in (
+            (address("localhost"), "certificate verify failed"),
+            ({**address("127.0.0.1"), **trusting}, "does not match host name"),
+        ):
+            status, said = failed_start(tmp_path, environment)
+            assert status == 3
+            assert re.search(f"DATABASE_URL: .*{cause}", said)
+            assert "Traceback" not in said
 
 
 def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_tls(

@@ -132,7 +132,7 @@ def test_it_runs_with_the_documented_options(image: Image) -> None:
 def test_it_holds_the_service_and_no_tools(image: Image, tmp_path: Path) -> None:
     folder = image.root / image.config["WorkingDir"].lstrip("/")
     assert {each.name for each in folder.iterdir()} == set(SERVICE.split())
-    looking = "command -v uv uvx gcc cc make git curl; echo looked"
+    looking = 'command -v uv uvx gcc cc make git curl; test -s "$SSL_CERT_FILE" && echo looked'
     assert image.run("sh", "-c", looking, log=tmp_path / "log") == (0, "looked\n")
     packages = {each.name for each in folder.glob(".venv/lib/python3*/site-packages/*")}
     assert "fastapi" in packages
