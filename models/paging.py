@@ -166,7 +166,8 @@ def compile_page(  # noqa: PLR0913 - each is a choice of the caller
             sa.func.to_json(key).op("#>>")(sql("'{}'")).label("row_key"),
             sa.func.row_number().over(order_by=order).label("position"),
             sa.func.sum(stored).over(order_by=order, rows=(None, 0)).label("stored"),
-            sa.func.count().over().label("total"),
+            # Not a count: that would read all rows of the list before LIMIT.
+            sa.func.lead(row_id).over(order_by=order).label("following"),
         )
         .where(*conditions)
         .order_by(*order)
@@ -176,7 +177,7 @@ def compile_page(  # noqa: PLR0913 - each is a choice of the caller
     written = (
         sa.select(
             json_object(candidates.c[str(column.key)] for column in columns).label("json"),
-            *(candidates.c[name] for name in ("row_id", "row_key", "position", "total")),
+            *(candidates.c[name] for name in ("row_id", "row_key", "position", "following")),
         )
         .where(
             (candidates.c.stored <= sql(str(PAGE_BYTES))) | (candidates.c.position == sql("1")),
@@ -189,16 +190,16 @@ def compile_page(  # noqa: PLR0913 - each is a choice of the caller
         *written.c,
         sa.func.sum(size).over(order_by=written.c.position, rows=(None, 0)).label("size"),
     ).subquery("page_rows")
-    last_key, last_id = (
+    last_key, last_id, following = (
         sa.func.array_agg(aggregate_order_by(value, page.c.position.desc()))[sql("1")]
-        for value in (page.c.row_key, page.c.row_id)
+        for value in (page.c.row_key, page.c.row_id, page.c.following)
     )
     objects = sa.func.string_agg(page.c.json, aggregate_order_by(sql("','"), page.c.position))
     return compile_statement(
         sa.select(
             sa.func.coalesce(objects, sql("''")),
             sa.func.count(),
-            sa.func.max(page.c.total) > sa.func.count(),
+            following.is_not(None),
             last_key,
             last_id,
         ).where((page.c.size <= sql(str(PAGE_BYTES))) | (page.c.position == sql("1"))),
