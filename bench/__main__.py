@@ -1,6 +1,7 @@
 """Compare the service with the same endpoints written in other ways: `uv run python -m bench`.
 
-Writes figures.json, table.md and chart.svg to bench/results; takes less than ten minutes.
+Writes figures.json, table.md and chart.svg to bench/results; takes less than ten minutes. With
+--plans it only prints how PostgreSQL reads a long list, for each sort; wrk is not needed for that.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from bench import measure
 from bench.environment import Database, Environment, running_environment, running_server
 from bench.load import CONNECTIONS, exit_without_wrk
 from bench.measure import Size
+from bench.plans import print_plans
 from bench.report import Row, Speeds, compare, describe_machine, draw_chart, make_table
 
 RESULTS: Final = Path(__file__).with_name("results")
@@ -29,8 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     parser.add_argument("--scale", action="store_true", help="only the table of ten million tasks")
+    parser.add_argument("--plans", action="store_true", help="only the plans of long lists")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
+    if options.plans:
+        with running_environment() as env:
+            print_plans(env)
+        return
     exit_without_wrk()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for library in ("httpx", "alembic", "uvicorn"):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 import psutil
-import psycopg2
+import psycopg2.extensions
 from fastapi import FastAPI
 from sqlalchemy import make_url
 
@@ -88,6 +88,10 @@ class Database:
         """Execute a statement in autocommit mode, and return its rows."""
         return _execute(self.url(), sql, values)
 
+    def cursor(self) -> AbstractContextManager[psycopg2.extensions.cursor]:
+        """Return a cursor of a connection in autocommit mode."""
+        return _cursor(self.url())
+
     def reset(self) -> None:
         """Delete the tasks that were created since the database was filled."""
         self.execute("DELETE FROM tasks WHERE id > %(tasks)s", tasks=self.tasks)
@@ -118,10 +122,16 @@ class Database:
 
 
 def _execute(url: str, sql: str, values: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
+    with _cursor(url) as cursor:
         cursor.execute(sql, values)
         return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def _cursor(url: str) -> Iterator[psycopg2.extensions.cursor]:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        yield cursor
 
 
 @dataclass(frozen=True)
