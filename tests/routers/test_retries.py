@@ -1,6 +1,5 @@
 """Tests of `Idempotency-Key`: a create that may be sent again."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -9,10 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support.keyserver import KeyServer
+from tests.conftest import Serve
 from tests.support.problems import assert_problem
-from tests.support.proxy import PostgresProxy, running_proxy
-from tests.support.service import Person, make_settings, running_service
+from tests.support.proxy import PostgresProxy
+from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
 
@@ -24,11 +23,8 @@ def create(person: Person, key: str | bytes, **body: Any) -> httpx.Response:
 def test_the_same_key_returns_the_same_task(alice: Person) -> None:
     key = uuid4().hex
     first, again = (create(alice, key, description="one") for _ in range(2))
-    assert (
-        (again.status_code, again.json())
-        == (first.status_code, first.json())
-        == (201, again.json())
-    )
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
     for name in ("location", "etag"):
         assert again.headers[name] == first.headers[name]
     assert alice.tasks("GET").json() == [first.json()]
@@ -102,10 +98,7 @@ def test_a_key_is_1_to_255_visible_ascii_characters(alice: Person, text: str) ->
     "text", ["", "x" * 256, "a b", "é".encode("latin-1"), "é".encode(), "a\tb"]
 )
 def test_any_other_key_is_400_and_makes_nothing(alice: Person, text: str | bytes) -> None:
-    response = create(alice, text)
-    assert_problem(response, 400, "idempotency-key")
-    (error,) = response.json()["errors"]
-    assert "1 to 255 visible ASCII" in error["message"]
+    assert_problem(create(alice, text), 400, "idempotency-key")
     assert alice.tasks("GET").json() == []
 
 
@@ -151,17 +144,9 @@ def test_of_concurrent_calls_with_different_bodies_one_wins(alice: Person) -> No
 
 
 @pytest.fixture
-def proxy(database_url: str) -> Iterator[PostgresProxy]:
-    """Run a proxy between a service and PostgreSQL."""
-    with running_proxy(database_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def carol(proxy: PostgresProxy, key: SigningKey, key_server: KeyServer) -> Iterator[Person]:
+def carol(proxy: PostgresProxy, serve: Serve, key: SigningKey) -> Person:
     """Sign in at a service behind the proxy."""
-    with running_service(make_settings(proxy.url, key_server.url)) as client:
-        yield Person(client, key)
+    return Person(serve(proxy.url), key)
 
 
 def inserts(proxy: PostgresProxy) -> int:
