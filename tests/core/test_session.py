@@ -1,43 +1,28 @@
-"""Tests of the session: transactions as SQLAlchemy's manual writes them, on asyncio."""
+"""Tests of transactions that fail; tests/models/test_transactions.py has those that do not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import pytest
-from fastapi import FastAPI
-from httpx import ASGITransport, AsyncClient
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import col, func, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.database import Session, make_engine
-from dependencies.database import SessionDep
-from models.task import Task
 from models.user import User
 from tests.support.database import execute
 
-Use = Callable[[Session], Awaitable[None]]
 
-
-@asynccontextmanager
-async def own_session(url: str) -> AsyncIterator[Session]:
-    """Yield a session with an engine of its own."""
-    engine = make_engine(url, 1)
-    try:
-        async with Session(engine) as session:
-            yield session
-    finally:
-        await engine.dispose()
-
-
-def run(url: str, use: Use) -> None:
-    """Run a function with a session of its own."""
+def run(url: str, use: Callable[[Session], Awaitable[None]]) -> None:
+    """Run a function with a session of its own, on a pool of one connection."""
 
     async def main() -> None:
-        async with own_session(url) as session:
-            await use(session)
+        engine = make_engine(url, 1)
+        try:
+            async with Session(engine) as session:
+                await use(session)
+        finally:
+            await engine.dispose()
 
     asyncio.run(main())
 
@@ -50,27 +35,6 @@ def users(url: str, *emails: str) -> int:
     """Return how many of these accounts there are."""
     ((count,),) = execute(url, "SELECT count(*) FROM users WHERE email = ANY(%s)", list(emails))
     return int(count)
-
-
-def test_two_statements_are_one_transaction(database_url: str) -> None:
-    one, two = new_user(), new_user()
-
-    async def use(session: Session) -> None:
-        async with session.begin():
-            session.add(one)
-            await session.flush()
-            assert users(database_url, one.email) == 0
-            session.add(two)
-        assert users(database_url, one.email, two.email) == 2
-        # And the next one: the connection is good, and attributes are loaded.
-        async with session.begin():
-            user = (await session.exec(select(User).where(User.email == two.email))).one()
-            task = Task(user_id=user.id, title="a task", completed=False)
-            session.add(task)
-        assert task.id > 0
-        assert task.created_at.tzinfo is not None
-
-    run(database_url, use)
 
 
 def test_an_error_rolls_both_statements_back(database_url: str) -> None:
@@ -121,22 +85,6 @@ def test_a_cancellation_rolls_both_statements_back(database_url: str) -> None:
     run(database_url, use)
 
 
-def test_a_nested_transaction_rolls_back_alone(database_url: str) -> None:
-    one, two = new_user(), new_user()
-
-    async def use(session: Session) -> None:
-        async with session.begin():
-            session.add(one)
-            async with session.begin_nested() as nested:
-                session.add(two)
-                await session.flush()
-                await nested.rollback()
-        assert users(database_url, one.email) == 1
-        assert users(database_url, two.email) == 0
-
-    run(database_url, use)
-
-
 def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole(database_url: str) -> None:
     async def use(session: Session) -> None:
         length = select(func.length("x" * 5_000_000))
@@ -160,23 +108,3 @@ def test_a_backend_that_dies_in_a_transaction_is_an_error_and_then_over(database
         assert (await session.exec(select(func.length("four")))).one() == 4
 
     run(database_url, use)
-
-
-def test_a_route_gets_sqlmodels_session(database_url: str) -> None:
-    app = FastAPI()
-
-    @app.get("/")
-    async def read(session: SessionDep) -> int:
-        assert isinstance(session, AsyncSession)
-        length: int = (await session.exec(select(func.length("four")))).one()
-        return length
-
-    async def ask() -> int:
-        app.state.engine = make_engine(database_url, 1)
-        try:
-            async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
-                return int((await client.get("/")).json())
-        finally:
-            await app.state.engine.dispose()
-
-    assert asyncio.run(ask()) == 4
