@@ -85,11 +85,8 @@ def at_once[T](count: int, work: Callable[[int], T]) -> list[T]:
 # --- the Authorization header ---------------------------------------------------------------
 
 
-def send(client: httpx.Client, *values: str | bytes) -> httpx.Response:
-    headers = [
-        (b"Authorization", value if isinstance(value, bytes) else value.encode())
-        for value in values
-    ]
+def send(client: httpx.Client, *values: str) -> httpx.Response:
+    headers = [(b"Authorization", value.encode("latin-1")) for value in values]
     return client.get("/api/auth/me", headers=headers)
 
 
@@ -104,46 +101,21 @@ def test_the_scheme_may_be_in_any_case(
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param([], id="none"),
-        pytest.param([""], id="empty"),
-        pytest.param(["Bearer"], id="the scheme alone"),
-        pytest.param(["TOKEN"], id="the token alone"),
-        pytest.param(["Basic TOKEN"], id="Basic"),
-        pytest.param(["Basic YWxpY2U6cGFzc3dvcmQ="], id="Basic with a password"),
-        pytest.param(["Digest TOKEN"], id="Digest"),
-        pytest.param(["DPoP TOKEN"], id="DPoP"),
-        pytest.param(["Token TOKEN"], id="Token"),
-        pytest.param(["JWT TOKEN"], id="JWT"),
-        pytest.param(["BearerTOKEN"], id="no blank"),
-        pytest.param(["Bearer:TOKEN"], id="a colon"),
-        pytest.param(["Bearer=TOKEN"], id="an equals sign"),
-        pytest.param(["Bearer\tTOKEN"], id="a tab"),
-        pytest.param(["Bearer, TOKEN"], id="a comma"),
-        pytest.param(["Bearer Bearer TOKEN"], id="the scheme twice"),
-        pytest.param(["Bearer token=TOKEN"], id="a parameter"),
-        pytest.param(['Bearer "TOKEN"'], id="quotes"),
-        pytest.param(["Bearer TOKEN, Bearer TOKEN"], id="two tokens with a comma"),
-        pytest.param(["Bearer TOKEN TOKEN"], id="two tokens with a blank"),
-        pytest.param(["Bearer TOKEN", "Bearer TOKEN"], id="two headers, the same"),
-        pytest.param(["Bearer TOKEN", "Bearer x"], id="two headers, the second bad"),
-        pytest.param(["Bearer x", "Bearer TOKEN"], id="two headers, the first bad"),
-        pytest.param(["Bearer TOKEN", "Basic YTpi"], id="two headers, two schemes"),
-        pytest.param(["Bearer TOKEN", ""], id="two headers, one empty"),
-        pytest.param([b"\xff\xfe TOKEN"], id="bytes that are no text"),
-        pytest.param([b"Bearer \xc3\xa9\xff"], id="a token that is no ASCII"),
+        [], [""], ["Bearer"], ["TOKEN"], ["Basic TOKEN"], ["Basic YWxpY2U6cGFzc3dvcmQ="],
+        ["Digest TOKEN"], ["DPoP TOKEN"], ["Token TOKEN"], ["JWT TOKEN"], ["BearerTOKEN"],
+        ["Bearer:TOKEN"], ["Bearer=TOKEN"], ["Bearer\tTOKEN"], ["Bearer, TOKEN"],
+        ["Bearer Bearer TOKEN"], ["Bearer token=TOKEN"], ['Bearer "TOKEN"'],
+        ["Bearer TOKEN, Bearer TOKEN"], ["Bearer TOKEN TOKEN"], ["Bearer TOKEN", "Bearer TOKEN"],
+        ["Bearer TOKEN", "Bearer x"], ["Bearer x", "Bearer TOKEN"], ["Bearer TOKEN", "Basic YTpi"],
+        ["Bearer TOKEN", ""], ["\xff\xfe TOKEN"], ["Bearer \xc3\xa9\xff"],
     ],
-)
+    ids=ascii,
+)  # fmt: skip
 def test_any_other_header_is_refused(
-    client: httpx.Client, key: SigningKey, values: list[str | bytes]
+    client: httpx.Client, key: SigningKey, values: list[str]
 ) -> None:
     token = key.token()
-    sent = [
-        value.replace(b"TOKEN", token.encode())
-        if isinstance(value, bytes)
-        else value.replace("TOKEN", token)
-        for value in values
-    ]
-    response = send(client, *sent)
+    response = send(client, *(value.replace("TOKEN", token) for value in values))
     assert_problem(response, 401)
     assert token not in response.text
 
@@ -166,27 +138,15 @@ def test_a_token_anywhere_else_is_not_looked_at(client: httpx.Client, key: Signi
 # --- a subject that is a number -------------------------------------------------------------
 
 
-def test_a_decimal_sub_is_the_id_of_an_account(
-    client: httpx.Client, key: SigningKey, account: dict[str, Any]
-) -> None:
-    person = Person(client, key, sub=str(account["id"]), email=None)
-    assert person.call("GET", "/api/auth/me").json() == account
-    task = person.create()
-    assert person.tasks("GET").json() == [task]
-
-
-def test_a_decimal_sub_with_its_own_e_mail_address_is_good_in_any_case(
+def test_a_decimal_sub_is_the_id_of_an_account_whose_address_may_be_in_any_case(
     who: Who, account: dict[str, Any]
 ) -> None:
-    for email in (account["email"], account["email"].upper()):
+    for email in (None, account["email"], account["email"].upper()):
         assert who(sub=str(account["id"]), email=email).json() == account
 
 
 def test_a_decimal_sub_with_anothers_e_mail_address_is_refused_and_logged(
-    who: Who,
-    account: dict[str, Any],
-    alice: Person,
-    caplog: pytest.LogCaptureFixture,
+    who: Who, account: dict[str, Any], alice: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject = str(account["id"])
     theirs = alice.account()["email"]
@@ -267,10 +227,7 @@ def test_an_account_is_made_at_the_first_request_with_an_unusable_password(
 
 
 def test_an_account_is_linked_when_the_e_mail_address_is_verified(
-    client: httpx.Client,
-    who: Who,
-    account: dict[str, Any],
-    database_url: str,
+    client: httpx.Client, who: Who, account: dict[str, Any], database_url: str
 ) -> None:
     subject = uuid4().hex
     response = who(sub=subject, email=account["email"].upper(), emailVerified=True)
@@ -286,10 +243,7 @@ def test_an_account_is_linked_when_the_e_mail_address_is_verified(
 
 @pytest.mark.parametrize("verified", [False, None, "true", 1, 0, "", [True], {"a": True}], ids=repr)
 def test_an_account_is_not_linked_unless_the_e_mail_address_is_verified(
-    who: Who,
-    account: dict[str, Any],
-    database_url: str,
-    verified: object,
+    who: Who, account: dict[str, Any], database_url: str, verified: object
 ) -> None:
     subject = uuid4().hex
     for _ in range(2):
@@ -314,22 +268,12 @@ def test_a_linked_account_belongs_to_no_other_subject(
     assert accounts(database_url, email) == [(first.json()["id"], subject)]
 
 
-def test_without_an_e_mail_address_only_a_known_subject_is_good(
-    who: Who,
-) -> None:
+def test_without_an_e_mail_address_only_a_known_subject_is_good(who: Who) -> None:
     subject = uuid4().hex
     assert_problem(who(sub=subject, email=None, emailVerified=True), 401)
     known = who(sub=subject)
     assert known.status_code == 200
     assert who(sub=subject, email=None).json() == known.json()
-
-
-def test_an_e_mail_address_is_the_same_in_any_case(who: Who, database_url: str) -> None:
-    subject, email = uuid4().hex, f"{uuid4().hex}@example.com"
-    created = who(sub=subject, email=email.upper().replace("EXAMPLE", "eXample"))
-    assert created.json()["email"] == email
-    assert_problem(who(sub=uuid4().hex, email=email.title(), emailVerified=True), 403)
-    assert len(accounts(database_url, email)) == 1
 
 
 def test_an_e_mail_address_that_changed_afterwards_changes_nothing(

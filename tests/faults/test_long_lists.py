@@ -105,10 +105,7 @@ def read_until(server: Server, person: Person, until: float) -> int:
         with (
             suppress(httpx.HTTPError),
             httpx.stream(
-                "GET",
-                f"{server.url}/api/{person.id}/tasks",
-                headers=person.headers,
-                timeout=120,
+                "GET", f"{server.url}/api/{person.id}/tasks", headers=person.headers, timeout=120
             ) as response,
         ):
             for piece in response.iter_raw():

@@ -175,16 +175,11 @@ def test_a_database_that_may_not_be_written_to_for_a_while_is_503(
 
 
 def test_a_pool_that_is_used_up_is_503_and_holders_of_a_connection_keep_it(
-    own_postgres: OwnPostgres,
-    key: SigningKey,
-    key_server: KeyServer,
+    own_postgres: OwnPostgres, key: SigningKey, key_server: KeyServer
 ) -> None:
     settings = make_settings(own_postgres.url, key_server.url, migrate_on_start=True)
     adapt = impatient(Timeouts(), wait_seconds=0.3)
-    with (
-        running_service(settings, adapt=adapt) as client,
-        ThreadPoolExecutor(POOL_SIZE) as threads,
-    ):
+    with running_service(settings, adapt=adapt) as client, ThreadPoolExecutor(POOL_SIZE) as threads:
         alice, bob = Person(client, key), Person(client, key)
         task = alice.create()["id"]
         with locked(own_postgres.url, alice):

@@ -10,13 +10,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from schemas.task import (
-    TaskCreate,
-    TaskDeleteParams,
-    TaskListParams,
-    TaskReplace,
-    TaskUpdate,
-)
+from schemas.task import TaskCreate, TaskDeleteParams, TaskListParams, TaskReplace, TaskUpdate
 from schemas.user import Credentials, UserCreate
 from tests.support.problems import assert_problem
 from tests.support.service import Person

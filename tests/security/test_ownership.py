@@ -206,14 +206,7 @@ class Ownership(RuleBasedStateMachine):
         limit=st.integers(1, 3),
     )
     def list_own_by_pages(  # noqa: PLR0913 - the parameters of a list
-        self,
-        who: int,
-        *,
-        text: int | None,
-        status: str,
-        sort: str,
-        is_descending: bool,
-        limit: int,
+        self, who: int, *, text: int | None, status: str, sort: str, is_descending: bool, limit: int
     ) -> None:
         user = self.users[who]
         # The text of another finds nothing, however many of their tasks have it.
