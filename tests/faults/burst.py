@@ -1,4 +1,4 @@
-"""Writers that do not rest, and the account of what they were told."""
+"""Writers that do not rest, and the responses that they received."""
 
 import threading
 import time
@@ -17,19 +17,19 @@ PAUSE_SECONDS = 0.02
 
 
 class Burst:
-    """The answers that the writers have had so far, by the title that each sent."""
+    """The responses that the writers have had so far, by the title that each sent."""
 
     def __init__(self, person: Person) -> None:
         self._person = person
-        self.answers: dict[str, httpx.Response] = {}
+        self.responses: dict[str, httpx.Response] = {}
 
     def statuses(self) -> list[int]:
         """Return the statuses so far, the oldest first."""
-        return [answer.status_code for answer in list(self.answers.values())]
+        return [response.status_code for response in list(self.responses.values())]
 
-    def await_answer(self, status: int, seconds: float = 20) -> float:
+    def await_response(self, status: int, seconds: float = 20) -> float:
         """Wait for the response to a request made from now on, and return how long it took."""
-        known = len(self.answers)
+        known = len(self.responses)
         began = time.monotonic()
         while status not in self.statuses()[known + WRITERS :]:
             assert time.monotonic() - began < seconds, self.statuses()[known:]
@@ -37,21 +37,23 @@ class Burst:
         return time.monotonic() - began
 
     def assert_accounted_for(self) -> None:
-        """Check that each 201 is there as it was answered, and that nothing is there twice.
+        """Check that each 201 is there as the response said, and that nothing is there twice.
 
-        A 503 may have been written: its answer was lost, not its row.
+        A 503 may have been written: its response was lost, not its row.
         """
-        for answer in self.answers.values():
-            if answer.status_code != 201:
-                assert_problem(answer, 503)
-                assert int(answer.headers["retry-after"]) > 0
+        for response in self.responses.values():
+            if response.status_code != 201:
+                assert_problem(response, 503)
+                assert int(response.headers["retry-after"]) > 0
         listed = self._person.tasks("GET").json()
-        there = {task["title"]: task for task in listed}
-        assert len(there) == len(listed)
-        made = [answer.json() for answer in self.answers.values() if answer.status_code == 201]
-        assert made
-        assert [task for task in made if there.get(task["title"]) != task] == []
-        assert there.keys() <= self.answers.keys()
+        stored = {task["title"]: task for task in listed}
+        assert len(stored) == len(listed)
+        created = [
+            response.json() for response in self.responses.values() if response.status_code == 201
+        ]
+        assert created
+        assert [task for task in created if stored.get(task["title"]) != task] == []
+        assert stored.keys() <= self.responses.keys()
 
 
 @contextmanager
@@ -64,9 +66,9 @@ def running_burst(person: Person) -> Iterator[Burst]:
         number = 0
         while not done.is_set():
             title = f"{writer}-{number}"
-            answer = person.tasks("POST", json={"title": title})
-            burst.answers[title] = answer
-            if answer.status_code != 201:
+            response = person.tasks("POST", json={"title": title})
+            burst.responses[title] = response
+            if response.status_code != 201:
                 time.sleep(PAUSE_SECONDS)
             number += 1
 

@@ -35,11 +35,11 @@ def probing(server: Server) -> Iterator[list[float]]:
     done = threading.Event()
 
     def probe() -> None:
-        with connect(server.url) as peer, peer.makefile("rb") as answers:
+        with connect(server.url) as peer, peer.makefile("rb") as responses:
             while not done.wait(0.05):
                 began = time.monotonic()
                 peer.sendall(HEALTH)
-                assert read_answer(answers)[0] == 200
+                assert read_answer(responses)[0] == 200
                 seconds.append(time.monotonic() - began)
 
     thread = threading.Thread(target=probe)
@@ -77,11 +77,11 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
             time.sleep(HUNG[1] - HUNG[0])
             own_postgres.go_on()
             over_at = time.monotonic()
-            said = clients.await_end(load)
+            output = clients.await_end(load)
     # Not before: to read as much as that holds up the thread that asks for /health.
-    records = clients.results(said)
+    records = clients.results(output)
     assert {record.status for record in records} == {200, 201, 503}
-    made = [record for record in records if record.status == 201]
+    created = [record for record in records if record.status == 201]
     failed_at = [record.answered_at for record in records if record.status == 503]
     assert hung_at < failed_at[0]
     # It recovers: every client is served again, and hardly any new request fails.
@@ -97,4 +97,4 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
     assert max(health) < (HUNG[1] - HUNG[0]) / 4, sorted(health)[-10:]
     titles = [title for (title,) in execute(url, "SELECT title FROM tasks WHERE title ~ '^client'")]
     assert len(titles) == len(set(titles))
-    assert {record.name for record in made} <= set(titles)
+    assert {record.name for record in created} <= set(titles)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,13 +15,14 @@ import pytest
 
 from core.database import WAIT_SECONDS
 from core.driver import Timeouts
+from tests.conftest import Serve
 from tests.faults.burst import running_burst
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import OwnPostgres
 from tests.support.problems import assert_problem
-from tests.support.proxy import running_proxy
+from tests.support.proxy import PostgresProxy
 from tests.support.service import Person, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
 
@@ -56,11 +56,6 @@ def at_once(person: Person, method: str, *paths: object, **options: Any) -> list
         return list(threads.map(lambda path: person.tasks(method, path, **options), paths))
 
 
-def assert_unavailable(answer: httpx.Response) -> None:
-    assert_problem(answer, 503)
-    assert int(answer.headers["retry-after"]) > 0
-
-
 @contextmanager
 def locked(url: str, person: Person) -> Iterator[None]:
     """Hold a person's tasks for oneself: who wants to change one has to wait."""
@@ -87,14 +82,14 @@ def test_of_a_burst_of_writes_nothing_is_lost_and_nothing_made_twice(
     times: int,
 ) -> None:
     with running_burst(Person(client, key)) as burst:
-        burst.await_answer(201)
+        burst.await_response(201)
         for _ in range(times):
             fault(own_postgres)
-            assert burst.await_answer(201) < 5
+            assert burst.await_response(201) < 5
     burst.assert_accounted_for()
 
 
-def test_while_postgresql_is_stopped_every_answer_is_503_and_then_it_is_over(
+def test_while_postgresql_is_stopped_every_response_is_503_and_then_it_is_over(
     own_postgres: OwnPostgres, client: httpx.Client, key: SigningKey
 ) -> None:
     alice = Person(client, key)
@@ -102,13 +97,13 @@ def test_while_postgresql_is_stopped_every_answer_is_503_and_then_it_is_over(
     own_postgres.stop()
     try:
         for _ in range(2):
-            for answer in (
+            for response in (
                 alice.tasks("GET"),
                 alice.tasks("POST", json={"title": "lost"}),
                 alice.tasks("PATCH", task["id"], json={"completed": True}),
                 client.get("/health/ready"),
             ):
-                assert_unavailable(answer)
+                assert_problem(response, 503)
             assert client.get("/health").status_code == 200
     finally:
         own_postgres.start()
@@ -126,11 +121,11 @@ def test_connections_that_were_closed_while_idle_are_replaced_unseen(
     alice = Person(client, key)
     assert {each.status_code for each in at_once(alice, "GET", *[""] * 2 * POOL_SIZE)} == {200}
     own_postgres.restart()
-    answers = at_once(alice, "POST", *[""] * 2 * POOL_SIZE, json={"title": "kept"})
-    assert [answer.status_code for answer in answers] == [201] * 2 * POOL_SIZE
+    responses = at_once(alice, "POST", *[""] * 2 * POOL_SIZE, json={"title": "kept"})
+    assert [response.status_code for response in responses] == [201] * 2 * POOL_SIZE
     own_postgres.restart()
-    answers = at_once(alice, "GET", *[""] * POOL_SIZE)
-    assert [len(answer.json()) for answer in answers] == [2 * POOL_SIZE] * POOL_SIZE
+    responses = at_once(alice, "GET", *[""] * POOL_SIZE)
+    assert [len(response.json()) for response in responses] == [2 * POOL_SIZE] * POOL_SIZE
 
 
 def test_a_statement_that_postgresql_cuts_off_is_503_and_changes_nothing(
@@ -144,10 +139,10 @@ def test_a_statement_that_postgresql_cuts_off_is_503_and_changes_nothing(
         own_postgres.end_backends()
         with locked(own_postgres.url, alice):
             began = time.monotonic()
-            answers = at_once(alice, "DELETE", *[task["id"]] * 3)
+            responses = at_once(alice, "DELETE", *[task["id"]] * 3)
             assert 0.3 < time.monotonic() - began < 5
-        for answer in answers:
-            assert_unavailable(answer)
+        for response in responses:
+            assert_problem(response, 503)
     finally:
         execute(own_postgres.url, "ALTER ROLE postgres RESET statement_timeout")
     assert alice.tasks("GET", task["id"]).json() == task
@@ -155,113 +150,43 @@ def test_a_statement_that_postgresql_cuts_off_is_503_and_changes_nothing(
     own_postgres.end_backends()
 
 
-def test_a_database_that_may_not_be_written_to_for_a_while_is_503(
-    own_postgres: OwnPostgres, client: httpx.Client, key: SigningKey
-) -> None:
-    """What is left of a server whose place another one is taking."""
-    alice = Person(client, key)
-    execute(own_postgres.url, "ALTER ROLE postgres SET default_transaction_read_only = on")
-    try:
-        own_postgres.end_backends()
-        assert_unavailable(alice.tasks("POST", json={"title": "lost"}))
-        assert alice.tasks("GET").json() == []
-    finally:
-        execute(
-            own_postgres.url,
-            "BEGIN READ WRITE; ALTER ROLE postgres RESET default_transaction_read_only; COMMIT",
-        )
-    own_postgres.end_backends()
-    alice.create()
-
-
-def test_a_pool_that_is_used_up_is_503_and_holders_of_a_connection_keep_it(
-    own_postgres: OwnPostgres, key: SigningKey, key_server: KeyServer
-) -> None:
-    settings = make_settings(own_postgres.url, key_server.url, migrate_on_start=True)
-    adapt = impatient(Timeouts(), wait_seconds=0.3)
-    with running_service(settings, adapt=adapt) as client, ThreadPoolExecutor(POOL_SIZE) as threads:
-        alice, bob = Person(client, key), Person(client, key)
-        task = alice.create()["id"]
-        with locked(own_postgres.url, alice):
-            waiting = [
-                threads.submit(alice.tasks, "PATCH", f"{task}/complete") for _ in range(POOL_SIZE)
-            ]
-            time.sleep(0.2)
-            assert_unavailable(bob.tasks("GET"))
-            assert client.get("/health").status_code == 200
-            assert not any(each.done() for each in waiting)
-        assert {each.result().status_code for each in waiting} == {200}
-        assert bob.tasks("GET").json() == []
-
-
-@pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
-def test_writes_whose_acknowledgement_is_lost_are_503_and_made_once(
-    tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey, *, pooled: bool
-) -> None:
-    with running_proxy(database_url) as proxy, ExitStack() as stack:
-        url = proxy.url
-        if pooled:
-            url, _ = stack.enter_context(running_pgbouncer(url, tmp_path))
-        client = stack.enter_context(running_service(make_settings(url, key_server.url)))
-        alice = Person(client, key)
-        with running_burst(alice) as burst:
-            burst.await_answer(201)
-            proxy.swallow = "INSERT"
-            burst.await_answer(503)
-            proxy.swallow = None
-            burst.await_answer(201)
-        burst.assert_accounted_for()
-        # Each of those that were told nothing but 503 is there, once.
-        assert {task["title"] for task in alice.tasks("GET").json()} == burst.answers.keys()
-        sent = sum("INSERT INTO tasks" in statement for statement in proxy.statements)
-        assert sent == len(burst.answers)
-
-
 def test_a_distant_database_costs_one_round_trip_a_request(
-    database_url: str, key_server: KeyServer, key: SigningKey
+    proxy: PostgresProxy, serve: Serve, key: SigningKey
 ) -> None:
-    with (
-        running_proxy(database_url) as proxy,
-        running_service(make_settings(proxy.url, key_server.url)) as client,
-    ):
-        alice = Person(client, key)
-        task = alice.create()["id"]
-        proxy.delay = 0.05
-        seconds = []
-        for _ in range(3):
-            for method, path, options in (
-                ("POST", "", {"json": {"title": "far"}}),
-                ("GET", "", {}),
-                ("PATCH", task, {"json": {"completed": True}}),
-            ):
-                began = time.monotonic()
-                assert alice.tasks(method, path, **options).is_success
-                seconds.append(time.monotonic() - began)
-        assert min(seconds) > 0.1
-        assert min(max(seconds[at : at + 3]) for at in (0, 3, 6)) < 0.18
-        began = time.monotonic()
-        answers = at_once(alice, "GET", *[task] * 4 * POOL_SIZE)
-        assert {answer.status_code for answer in answers} == {200}
-        # Side by side, on as many connections as there are, which had to be opened first.
-        assert time.monotonic() - began < 3
+    alice = Person(serve(proxy.url), key)
+    task = alice.create()["id"]
+    proxy.delay = 0.05
+    seconds = []
+    for _ in range(3):
+        for method, path, options in (
+            ("POST", "", {"json": {"title": "far"}}),
+            ("GET", "", {}),
+            ("PATCH", task, {"json": {"completed": True}}),
+        ):
+            began = time.monotonic()
+            assert alice.tasks(method, path, **options).is_success
+            seconds.append(time.monotonic() - began)
+    assert min(seconds) > 0.1
+    assert min(max(seconds[at : at + 3]) for at in (0, 3, 6)) < 0.18
+    began = time.monotonic()
+    responses = at_once(alice, "GET", *[task] * 4 * POOL_SIZE)
+    assert {response.status_code for response in responses} == {200}
+    # Side by side, on as many connections as there are, which had to be opened first.
+    assert time.monotonic() - began < 3
 
 
 def test_connections_that_fell_silent_while_idle_cost_one_deadline_and_not_one_each(
-    database_url: str, key_server: KeyServer, key: SigningKey
+    proxy: PostgresProxy, serve: Serve, key: SigningKey
 ) -> None:
     """A firewall on the way has forgotten them, and says so to nobody."""
     adapt = impatient(Timeouts(statement=0.5, idle=0.2, cancel=0.2))
-    with (
-        running_proxy(database_url) as proxy,
-        running_service(make_settings(proxy.url, key_server.url), adapt=adapt) as client,
-    ):
-        alice = Person(client, key)
-        proxy.delay = 0.05
-        assert {each.status_code for each in at_once(alice, "GET", *[""] * POOL_SIZE)} == {200}
-        proxy.delay = 0
-        assert proxy.connections >= 5
-        proxy.forget()
-        time.sleep(0.3)
-        began = time.monotonic()
-        alice.create()
-        assert 0.4 < time.monotonic() - began < 1.5
+    alice = Person(serve(proxy.url, adapt=adapt), key)
+    proxy.delay = 0.05
+    assert {each.status_code for each in at_once(alice, "GET", *[""] * POOL_SIZE)} == {200}
+    proxy.delay = 0
+    assert proxy.connections >= 5
+    proxy.forget()
+    time.sleep(0.3)
+    began = time.monotonic()
+    alice.create()
+    assert 0.4 < time.monotonic() - began < 1.5

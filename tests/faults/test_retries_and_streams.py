@@ -17,7 +17,7 @@ from tests.support.database import Activity, execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.process import Server, production_options, running_server, variables
-from tests.support.proxy import PostgresProxy, running_proxy
+from tests.support.proxy import PostgresProxy
 from tests.support.service import Person, make_settings, running_service
 from tests.support.tokens import SigningKey
 from tests.support.wire import connect, request
@@ -26,12 +26,6 @@ pytestmark = pytest.mark.slow
 
 POOL_SIZE = 10
 LONG_LIST = 5_000
-
-
-@pytest.fixture
-def proxy(database_url: str) -> Iterator[PostgresProxy]:
-    with running_proxy(database_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(params=["direct", "pooled"])
@@ -75,24 +69,6 @@ def test_a_create_with_a_key_whose_acknowledgement_is_lost_is_repeated_and_makes
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["location"] == first.headers["location"]
     assert alice.tasks("GET").json() == [first.json()]
-
-
-def test_a_retry_of_the_client_after_a_503_returns_the_first_task(
-    proxy: PostgresProxy, client: httpx.Client, key: SigningKey
-) -> None:
-    alice = Person(client, key)
-    headers = {"Idempotency-Key": uuid4().hex}
-    # Both attempts of the service.
-    proxy.swallow = "INSERT INTO tasks"
-    lost = alice.tasks("POST", json={"title": "once"}, headers=headers)
-    assert (lost.status_code, lost.headers["retry-after"] > "0") == (503, True)
-    proxy.swallow = None
-    (stored,) = alice.tasks("GET").json()
-    retried = alice.tasks("POST", json={"title": "once"}, headers=headers)
-    assert (retried.status_code, retried.json()) == (201, stored)
-    other = alice.tasks("POST", json={"title": "another"}, headers=headers)
-    assert other.status_code == 409
-    assert alice.tasks("GET").json() == [stored]
 
 
 def test_reads_of_accounts_whose_connection_breaks_are_repeated_once(
@@ -164,8 +140,7 @@ def test_a_list_that_is_cut_off_in_the_middle_ends_its_connection_and_is_logged(
     assert not received.endswith(b"0\r\n\r\n")
     proxy.swallow = None
     assert len(reader.tasks("GET").json()) == LONG_LIST
-    log = server.log.read_text()
-    assert "unhandled error" in log or "ERROR" in log
+    assert "ERROR" in server.log.read_text()
 
 
 def test_a_list_whose_connections_break_between_its_pages_goes_on(
