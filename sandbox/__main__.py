@@ -45,8 +45,20 @@ Paste these lines into another terminal. They sign up, get a token, create a tas
 
   curl -s -w '\\n' {service}/api/me/tasks -H @{header}
 
-In the documentation, call POST /api/auth/token, then click Authorize and paste the token.
+{more}In the documentation, call POST /api/auth/token, then click Authorize and paste the token.
 Ctrl-C stops everything; the data stays.
+"""
+
+MCP_GREETING = """These get a token for an assistant and add the tools to Claude Code. Other clients
+take the address {service}/mcp and the header.
+
+  curl -s {service}/api/auth/token -H 'Content-Type: application/json' \\
+    -d '{{"email": "me@example.com", "password": "a long enough one",
+          "resource": "{service}/mcp"}}' \\
+    | sed 's/.*"token":"\\([^"]*\\)".*/Authorization: Bearer \\1/' > {mcp_header}
+
+  claude mcp add --transport http todo {service}/mcp --header "$(cat {mcp_header})"
+
 """
 
 POSTGRES_GREETING = """
@@ -99,6 +111,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FOLDER, help="the data's folder (.sandbox)")
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--front-end", action="store_true", help="with examples/nextjs (Node.js)")
+    parts.add_argument("--mcp", action="store_true", help="with tools for assistants at /mcp")
     parts.add_argument("--postgres", action="store_true", help="PostgreSQL alone")
     parser.add_argument("--front-end-port", type=int, default=3000, help="its port (3000)")
     options = parser.parse_args()
@@ -119,7 +132,7 @@ def main() -> None:
             elif options.front_end:
                 run_front_end(listener, database, folder, options.front_end_port)
             else:
-                run_service(listener, database, folder)
+                run_service(listener, database, folder, with_mcp=options.mcp)
     print("Stopped.")
 
 
@@ -136,7 +149,7 @@ def wait(database: str, folder: Path) -> None:
     signal.sigwait(STOP_SIGNALS)
 
 
-def run_service(listener: socket.socket, database: str, folder: Path) -> None:
+def run_service(listener: socket.socket, database: str, folder: Path, *, with_mcp: bool) -> None:
     """Serve the application, and the issuer's routes beside its own, until a stop signal."""
     address = f"http://localhost:{listener.getsockname()[1]}"
     issuer = Issuer(address, folder / "signing-key")
@@ -144,17 +157,26 @@ def run_service(listener: socket.socket, database: str, folder: Path) -> None:
         database_url=SecretStr(database),
         jwks_url=f"{address}/api/auth/jwks",
         jwt_issuer=address,
-        jwt_audience=address,
+        jwt_audience=f"{address},{address}/mcp" if with_mcp else address,
     )
     configure_logging(settings.log_format)
-    app = create_app(settings)
+    if with_mcp:
+        from examples.mcp.service import create_mcp_app  # noqa: PLC0415 - it takes a second
+
+        app = create_mcp_app(settings)
+    else:
+        app = create_app(settings)
     app.include_router(issuer.router)
     with serving(app, listener):
-        header = shlex.quote(str(folder / "authorization-header"))
-        print(
-            GREETING.format(service=address, database=database, folder=folder, header=header),
-            flush=True,
-        )
+        texts = {
+            "service": address,
+            "database": database,
+            "folder": folder,
+            "header": shlex.quote(str(folder / "authorization-header")),
+            "mcp_header": shlex.quote(str(folder / "mcp-header")),
+        }
+        more = MCP_GREETING.format(**texts) if with_mcp else ""
+        print(GREETING.format(**texts, more=more), flush=True)
         signal.sigwait(STOP_SIGNALS)
 
 

@@ -18,6 +18,9 @@ from fastapi import APIRouter, Body, Request, Response
 TOKEN_SECONDS = 15 * 60
 """A token's lifetime, the same as Better Auth's."""
 
+ASSISTANT_TOKEN_SECONDS = 12 * 60 * 60
+"""The lifetime of a token for a `resource` (RFC 8707): assistants cannot fetch a new one here."""
+
 Credentials = Annotated[
     dict[str, Any],
     Body(examples=[{"email": "me@example.com", "password": "a long enough one"}]),
@@ -37,16 +40,16 @@ class Issuer:
         self._header = {"alg": "EdDSA", "kid": sha256(x).hexdigest()[:16]}
         self._jwk = {**self._header, "kty": "OKP", "crv": "Ed25519", "x": _base64url(x)}
 
-    def token(self, user_id: int, email: str) -> str:
+    def token(self, user_id: int, email: str, resource: str | None = None) -> str:
         """Return a signed token for an account, with the claims that Better Auth sets."""
         now = int(time.time())
         claims = {
             "sub": str(user_id),
             "email": email,
             "iss": self.address,
-            "aud": self.address,
+            "aud": resource or self.address,
             "iat": now,
-            "exp": now + TOKEN_SECONDS,
+            "exp": now + (ASSISTANT_TOKEN_SECONDS if resource else TOKEN_SECONDS),
         }
         signed = ".".join(_base64url(json.dumps(part).encode()) for part in (self._header, claims))
         return f"{signed}.{_base64url(self._key.sign(signed.encode()))}"
@@ -71,7 +74,8 @@ class Issuer:
                 media_type = response.headers["Content-Type"]
                 return Response(response.content, response.status_code, media_type=media_type)
             account = response.json()
-            return {"token": self.token(account["id"], account["email"])}
+            resource = credentials.get("resource")
+            return {"token": self.token(account["id"], account["email"], resource)}
 
         return router
 

@@ -7,9 +7,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -70,41 +69,31 @@ def program(folder: Path, seconds: float) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_the_command_and_its_database(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    command = (sys.executable, "-c", program(tmp_path, 60))
-    with start(tmp_path, "-m", "sandbox.postgres", *command) as process:
-        wait_until((tmp_path / "up").exists, process)
-        assert any(command[0].endswith("/postgres") for command in processes_in(tmp_path))
-        assert stop(process, tmp_path, number) == ""
+def test_a_signal_stops_the_command_and_its_database(folder: Path, number: signal.Signals) -> None:
+    command = (sys.executable, "-c", program(folder, 60))
+    with start(folder, "-m", "sandbox.postgres", *command) as process:
+        wait_until((folder / "up").exists, process)
+        assert any(command[0].endswith("/postgres") for command in processes_in(folder))
+        assert stop(process, folder, number) == ""
     assert process.returncode == 130
 
 
 @pytest.mark.parametrize("command", ["initdb", "pg_ctl"])
-def test_a_signal_during_start_up_stops_the_database(tmp_path: Path, command: str) -> None:
+def test_a_signal_during_start_up_stops_the_database(folder: Path, command: str) -> None:
     def is_starting() -> bool:
-        return any(each[0].endswith(f"/{command}") for each in processes_in(tmp_path))
+        return any(each[0].endswith(f"/{command}") for each in processes_in(folder))
 
-    with start(tmp_path, "-m", "sandbox.postgres", "true") as process:
+    with start(folder, "-m", "sandbox.postgres", "true") as process:
         wait_until(is_starting, process)
-        stop(process, tmp_path, signal.SIGTERM)
+        stop(process, folder, signal.SIGTERM)
     assert process.returncode == 130
 
 
-def test_the_command_has_the_database_and_its_exit_status_is_returned(tmp_path: Path) -> None:
+def test_the_command_has_the_database_and_its_exit_status_is_returned(folder: Path) -> None:
     status = "import os, sys; sys.exit(7 if 'todo-backend' in os.environ['DATABASE_URL'] else 0)"
-    with start(tmp_path, "-m", "sandbox.postgres", sys.executable, "-c", status) as process:
+    with start(folder, "-m", "sandbox.postgres", sys.executable, "-c", status) as process:
         assert process.wait(60) == 7
-    assert processes_in(tmp_path) == []
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Return a folder that every user can enter; pytest closes its own."""
-    with TemporaryDirectory() as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
+    assert processes_in(folder) == []
 
 
 @pytest.mark.parametrize("name", ["short", "with a space", "long" * 30])
@@ -144,13 +133,13 @@ def test_a_server_that_was_left_running_is_taken_over(folder: Path) -> None:
     assert processes_in(folder) == []
 
 
-def test_a_signal_stops_a_test_run_and_its_database(tmp_path: Path) -> None:
-    test = tmp_path / "test_that_waits.py"
+def test_a_signal_stops_a_test_run_and_its_database(folder: Path) -> None:
+    test = folder / "test_that_waits.py"
     # A worker finishes its current test first, within 10 seconds.
-    test.write_text(f"def test_that_waits():\n    {program(tmp_path, 3)}\n")
+    test.write_text(f"def test_that_waits():\n    {program(folder, 3)}\n")
     options = ("-n", "1", "--no-cov", "-p", "tests.conftest", "-c", "pyproject.toml")
-    with start(tmp_path, "-m", "pytest", *options, str(test)) as process:
-        wait_until((tmp_path / "up").exists, process)
-        assert any(command[0].endswith("/postgres") for command in processes_in(tmp_path))
-        assert "KeyboardInterrupt" in stop(process, tmp_path, signal.SIGTERM)
+    with start(folder, "-m", "pytest", *options, str(test)) as process:
+        wait_until((folder / "up").exists, process)
+        assert any(command[0].endswith("/postgres") for command in processes_in(folder))
+        assert "KeyboardInterrupt" in stop(process, folder, signal.SIGTERM)
     assert process.returncode == pytest.ExitCode.INTERRUPTED

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.examples.test_mcp import Assistant
 from tests.support.database import execute
 from tests.support.process import running_process
 from tests.support.programs import need_package
@@ -69,8 +71,8 @@ class Sandbox:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
-    return Sandbox(tmp_path / "data with a space")
+def sandbox(folder: Path) -> Sandbox:
+    return Sandbox(folder / "data with a space")
 
 
 def read_greeting(process: subprocess.Popen[str]) -> str:
@@ -130,6 +132,17 @@ def test_start_up_is_logged_once_and_a_wrong_password_gets_no_token(sandbox: San
         url = next(word for word in greeting.split() if word.endswith("/api/auth/token"))
         response = httpx.post(url, json={"email": "me@example.com", "password": "a wrong one"})
         assert response.status_code == response.json()["status"] == 401
+
+
+def test_an_assistant_works_with_the_printed_token(sandbox: Sandbox) -> None:
+    with sandbox.running("--mcp") as greeting:
+        lines, _, claude = greeting.partition("  claude mcp add ")
+        paste(lines, "bash")
+        words = shlex.split(claude.splitlines()[0].replace('"$(cat ', "").replace(')"', ""))
+        address, header_file = words[3], words[-1]
+        token = Path(header_file).read_text().strip().removeprefix("Authorization: Bearer ")
+        tasks = Assistant(address, token).call("list_tasks")
+        assert [task["title"] for task in tasks] == ["Buy milk"]
 
 
 def test_postgres_alone_serves_the_service_and_better_auth(

@@ -1,0 +1,1 @@
+"""What users may run and copy."""
