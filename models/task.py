@@ -7,7 +7,6 @@ columns or filters and sent in autocommit; docs/architecture.md says when that i
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from psycopg2.errors import ForeignKeyViolation
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
@@ -34,6 +33,17 @@ from models.paging import (
     sql,
 )
 
+PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
+"""From the lowest to the highest, as PostgreSQL sorts them."""
+
+
+def fold_case(text: Any) -> sa.ColumnElement[str]:  # noqa: ANN401 - what func takes
+    """Return a text without regard to case, by a function of the schema (revision 0003).
+
+    PostgreSQL's own `lower` depends on the locale of the database: in `C` it knows ASCII alone.
+    """
+    return sa.func.todo_backend_fold_case(text, type_=sa.Text)
+
 
 class Task(SQLModel, table=True):
     """One thing to do, of one user. Columns with `exclude=True` are never part of its JSON."""
@@ -41,9 +51,6 @@ class Task(SQLModel, table=True):
     __tablename__ = "tasks"
     __table_args__ = (
         sa.Index("tasks_user_id_id", "user_id", "id"),
-        sa.Index("tasks_user_id_created_at_id", "user_id", "created_at", "id"),
-        sa.Index("tasks_user_id_updated_at_id", "user_id", "updated_at", "id"),
-        sa.Index("tasks_user_id_title_id", "user_id", "title", "id"),
         sa.Index(
             "tasks_user_id_idempotency_key",
             "user_id",
@@ -64,6 +71,17 @@ class Task(SQLModel, table=True):
     title: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
     description: str | None = Field(default=None, sa_column=sa.Column(sa.Text))
     completed: bool = Field(default=False, sa_column=sa.Column(sa.Boolean, nullable=False))
+    priority: str = Field(
+        default="medium",
+        sa_column=sa.Column(
+            sa.Enum(*PRIORITIES, name="task_priority"), nullable=False, server_default="medium"
+        ),
+    )
+    due_date: datetime | None = Field(default=None, sa_column=sa.Column(sa.DateTime(timezone=True)))
+    tags: list[str] = Field(
+        default_factory=list,
+        sa_column=sa.Column(ARRAY(sa.Text), nullable=False, server_default="{}"),
+    )
     created_at: datetime = Field(default_factory=now, sa_column=timestamp_column())
     updated_at: datetime = Field(
         default_factory=now, sa_column=timestamp_column(onupdate=sa.func.now())
@@ -95,20 +113,42 @@ _TABLE: Final = SQLModel.metadata.tables["tasks"]
 _COLUMNS: Final = _TABLE.c
 
 SORTS: Final[Mapping[str, Sort]] = {
-    "created_at": Sort.by(_COLUMNS.created_at),
-    "updated_at": Sort.by(_COLUMNS.updated_at),
-    "title": Sort.by(_COLUMNS.title),
+    "created_at": Sort.by(_COLUMNS.created_at, is_descending=True),
+    "updated_at": Sort.by(_COLUMNS.updated_at, is_descending=True),
+    "title": Sort.by(fold_case(_COLUMNS.title)),
+    "priority": Sort.by(_COLUMNS.priority, is_descending=True),
+    "due_date": Sort.nulls_last(_COLUMNS.due_date, "'-infinity'", "'infinity'"),
 }
-"""What a list may be sorted by; each is served by an index of the table."""
+"""What a list may be sorted by."""
+
+for _name, _sort in SORTS.items():
+    _keys = {"": _sort.ascending}
+    if _sort.descending is not _sort.ascending:
+        _keys["_desc"] = _sort.descending
+    for _suffix, _key in _keys.items():
+        sa.Index(f"tasks_user_id_{_name}{_suffix}_id", _COLUMNS.user_id, _key, _COLUMNS.id)
+
+
+def _has_text(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    """Tell whether a column has the text to search for; `LIKE` would take quadratic time."""
+    return sa.func.strpos(fold_case(column), fold_case(sa.bindparam("filter_search"))) > sql("0")
+
+
+def _fold_tags(tags: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    # No tag has a comma.
+    text = fold_case(sa.func.array_to_string(tags, sql("','")))
+    return sa.func.string_to_array(text, sql("','"), type_=ARRAY(sa.Text))
+
 
 FILTERS: Final[Mapping[str, sa.ColumnElement[bool]]] = {
+    "status": _COLUMNS.completed == sa.bindparam("filter_status"),
     "completed": _COLUMNS.completed == sa.bindparam("filter_completed"),
-    "search": sa.or_(
-        *(
-            column.ilike(sa.bindparam("filter_search"), escape="/")
-            for column in (_COLUMNS.title, _COLUMNS.description)
-        )
-    ),
+    "priority": _COLUMNS.priority
+    == sa.any_(sa.cast(sa.bindparam("filter_priority"), ARRAY(_COLUMNS.priority.type))),
+    "tags": _fold_tags(_COLUMNS.tags).contains(_fold_tags(sa.bindparam("filter_tags"))),
+    "due_before": _COLUMNS.due_date < sa.bindparam("filter_due_before"),
+    "due_after": _COLUMNS.due_date >= sa.bindparam("filter_due_after"),
+    "search": _has_text(_COLUMNS.title) | _has_text(_COLUMNS.description),
 }
 """The conditions that narrow a list, by name; each takes its value as `filter_<name>`."""
 
@@ -152,7 +192,7 @@ def _insert_once(columns: tuple[str, ...]) -> Compiled:
         .returning(_COLUMNS.id, _PUBLIC_JSON.label("json"), _VERSION.label("version"))
         .cte("created")
     )
-    earlier = sa.select(*_TASK_ROW, digest == sa.bindparam("idempotency_digest")).where(
+    earlier = sa.select(*_TASK_ROW, digest == sa.any_(sa.bindparam("digests"))).where(
         _IS_OWNED, key == sa.bindparam("idempotency_key")
     )
     return compile_statement(
@@ -182,16 +222,20 @@ def _delete(*, is_conditional: bool) -> Compiled:
 
 
 @cache
-def _update_all(columns: tuple[str, ...]) -> Compiled:
+def _update_all(columns: tuple[str, ...], filters: tuple[str, ...]) -> Compiled:
     """Set columns of all tasks that do not have these values yet, and count them."""
     new: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
     is_different = sa.or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in new.items()))
-    return _count(sa.update(_TABLE).where(_IS_OWNED, is_different).values(new))
+    return _count(sa.update(_TABLE).where(*_matching(filters), is_different).values(new))
 
 
 @cache
 def _delete_all(filters: tuple[str, ...]) -> Compiled:
-    return _count(sa.delete(_TABLE).where(_IS_OWNED, *(FILTERS[name] for name in filters)))
+    return _count(sa.delete(_TABLE).where(*_matching(filters)))
+
+
+def _matching(filters: tuple[str, ...]) -> list[sa.ColumnElement[bool]]:
+    return [_IS_OWNED, *(FILTERS[name] for name in filters)]
 
 
 def _count(change: sa.Update | sa.Delete) -> Compiled:
@@ -203,7 +247,7 @@ def _count(change: sa.Update | sa.Delete) -> Compiled:
 def _list(filters: tuple[str, ...], sort: str, *, is_descending: bool) -> Compiled:
     return compile_list(
         _PUBLIC_COLUMNS,
-        [_IS_OWNED, *(FILTERS[name] for name in filters)],
+        _matching(filters),
         _COLUMNS.id,
         SORTS[sort],
         is_descending=is_descending,
@@ -221,7 +265,7 @@ def _page(
 ) -> Compiled:
     return compile_page(
         _COLUMNS if has_all_columns else _PUBLIC_COLUMNS,
-        [_IS_OWNED, *(FILTERS[name] for name in filters)],
+        _matching(filters),
         _COLUMNS.id,
         SORTS[sort],
         is_descending=is_descending,
@@ -284,14 +328,12 @@ async def create_task_once(
     None when there is no such user. Raises IdempotencyConflictError when the key came with other
     values. Values are compared as they are stored, with those of the first call.
     """
-    body = json.dumps(values, sort_keys=True, default=str)
-    params = {
-        **values,
-        "idempotency_key": key,
-        "idempotency_digest": hashlib.sha256(body.encode()).hexdigest(),
-    }
+    digest = f"2:{_digest(values)}"
+    params = {**values, "idempotency_key": key, "idempotency_digest": digest}
     statement = _insert_once(tuple(params))
-    params["owner"] = owner
+    # A call that release 1.0 answered has the digest of the columns that it knew.
+    earlier = _digest({name: values.get(name) for name in ("title", "description", "completed")})
+    params |= {"owner": owner, "digests": [digest, earlier]}
     row = await _create(session, statement, params)
     if row is None:
         # Another call with the key was committed while this one waited for it.
@@ -347,10 +389,15 @@ async def delete_task(
     return await _change(session, owner, task_id, statement, versions)
 
 
-async def update_tasks(session: Session, owner: int, changes: Mapping[str, object]) -> int:
-    """Set columns on all tasks, and return how many have changed."""
+async def update_tasks(
+    session: Session, owner: int, filters: Mapping[str, object], changes: Mapping[str, object]
+) -> int:
+    """Set columns on all tasks that fit, and return how many have changed."""
     params = {f"new_{name}": value for name, value in changes.items()}
-    row = await session.fetch_one(_update_all(tuple(changes)), {"owner": owner, **params})
+    row = await session.fetch_one(
+        _update_all(tuple(changes), tuple(filters)),
+        {"owner": owner, **params, **_filter_params(filters)},
+    )
     return int(row[0]) if row else 0
 
 
@@ -392,10 +439,9 @@ async def _change(
     return TaskRow(*row) if row else None
 
 
+def _digest(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _filter_params(filters: Mapping[str, object]) -> dict[str, object]:
-    """Return the filters' parameters, with the text to search for as a LIKE pattern."""
-    params = {f"filter_{name}": value for name, value in filters.items()}
-    if "search" in filters:
-        literal = re.sub(r"([/%_])", r"/\1", str(filters["search"]))
-        params["filter_search"] = f"%{literal}%"
-    return params
+    return {f"filter_{name}": value for name, value in filters.items()}

@@ -59,10 +59,14 @@ def make_router(prefix: str, tags: list[str | Enum]) -> APIRouter:
 def read_query[M: BaseModel](request: Request, model: type[M]) -> M:
     """Return the query parameters of a request. Raises RequestValidationError.
 
-    FastAPI's `Query()` looks for each field of a model by itself (docs/decisions/0008).
+    One that is sent several times means the same as commas. FastAPI's `Query()` looks for each
+    field of a model by itself (docs/decisions/0008).
     """
+    params = request.query_params
     try:
-        return model.model_validate(dict(request.query_params))
+        return model.model_validate(
+            {name: ",".join(params.getlist(name)) for name in params.keys() & model.model_fields}
+        )
     except ValidationError as error:
         raise RequestValidationError(
             [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import Body, Path, Query, Request, Response, status
+from fastapi import Body, Path, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, Field
 
@@ -31,8 +31,10 @@ from models.paging import Cursor
 from routers.base import make_router, read_query, stream_pages, tagged_response
 from schemas.task import (
     TaskCompletion,
+    TaskCompletionParams,
     TaskCreate,
     TaskDeleteParams,
+    TaskFilters,
     TaskListParams,
     TaskPublic,
     TaskReplace,
@@ -109,7 +111,7 @@ TaskId = Annotated[
 async def list_tasks(
     request: Request, owner: OwnerDep, session: SessionDep, cursors: CursorsDep
 ) -> Response:
-    """Return the tasks, oldest first unless the parameters say otherwise.
+    """Return the tasks, newest first unless the parameters say otherwise.
 
     Without `limit` it is all of them: a list that is too long for one page of the database is
     streamed, without an `ETag`. With `limit`, `Link: <…>; rel="next"` leads to the next page.
@@ -131,7 +133,8 @@ async def list_tasks(
         )
     headers = {}
     if page.next is not None:
-        following = {**request.query_params, "cursor": cursors.encode(listing, page.next)}
+        following = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+        following.append(("cursor", cursors.encode(listing, page.next)))
         headers["Link"] = f'<{_path(request)}?{urlencode(following)}>; rel="next"'
     # The next page is part of the version: a page may stay as it is while tasks follow it.
     tag = content_tag(page.json + headers.get("Link", "").encode())
@@ -217,7 +220,9 @@ async def update_task(
 @router.patch(
     "/{task_id}/complete",
     response_model=TaskPublic,
-    openapi_extra=IF_MATCH,
+    openapi_extra={
+        "parameters": [*query_parameters(TaskCompletionParams), *IF_MATCH["parameters"]]
+    },
     responses={
         **_CHANGED,
         **problems(_NOT_BOOLEAN),
@@ -230,8 +235,11 @@ async def complete_task(
     session: SessionDep,
     completion: Annotated[TaskCompletion, Body()] = TaskCompletion(),  # noqa: B008 - immutable
 ) -> Response:
-    """Set whether a task is completed; without a body, or with an empty one, toggle it."""
-    versions, changes = _versions(request), completion.model_dump()
+    """Set whether a task is completed; where neither body nor query say so, toggle it."""
+    versions = _versions(request)
+    changes: dict[str, object] = completion.model_dump()
+    if not changes and (wanted := read_query(request, TaskCompletionParams).completed):
+        changes = {"completed": wanted == "true"}
     return await _changed(
         task.update_task(session, owner, task_id, changes, versions)
         if changes
@@ -265,10 +273,17 @@ async def delete_task(
     await _changed(task.delete_task(session, owner, task_id, _versions(request)))
 
 
-@router.patch("", responses=problems(*_REFUSED, _NOT_BOOLEAN, AccountGoneError, TooLargeError))
-async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -> TasksUpdated:
-    """Complete all tasks, or the reverse; the count is of those that have changed."""
-    updated = await task.update_tasks(session, owner, new.model_dump())
+@router.patch(
+    "",
+    openapi_extra={"parameters": query_parameters(TaskFilters)},
+    responses=problems(*_REFUSED, _NOT_BOOLEAN, AccountGoneError, TooLargeError),
+)
+async def update_tasks(
+    request: Request, new: TasksUpdate, owner: OwnerDep, session: SessionDep
+) -> TasksUpdated:
+    """Complete all tasks that fit, or the reverse; the count is of those that have changed."""
+    filters = _bulk_filters(request, TaskFilters)
+    updated = await task.update_tasks(session, owner, filters, new.model_dump())
     if not updated:
         await _require_account(session, owner)
     return TasksUpdated(updated=updated)
@@ -276,16 +291,24 @@ async def update_tasks(new: TasksUpdate, owner: OwnerDep, session: SessionDep) -
 
 @router.delete(
     "",
+    openapi_extra={"parameters": query_parameters(TaskDeleteParams)},
     responses=problems(*_REFUSED, BadRequestError("status", "This is required"), AccountGoneError),
 )
-async def delete_tasks(
-    owner: OwnerDep, session: SessionDep, which: Annotated[TaskDeleteParams, Query()]
-) -> TasksDeleted:
-    """Delete all tasks of a status."""
-    deleted = await task.delete_tasks(session, owner, which.filters())
+async def delete_tasks(request: Request, owner: OwnerDep, session: SessionDep) -> TasksDeleted:
+    """Delete all tasks of a status that fit."""
+    filters = _bulk_filters(request, TaskDeleteParams)
+    deleted = await task.delete_tasks(session, owner, filters)
     if not deleted:
         await _require_account(session, owner)
     return TasksDeleted(deleted=deleted)
+
+
+def _bulk_filters(request: Request, model: type[TaskFilters]) -> dict[str, object]:
+    """Return the filters of a request that changes many tasks. Raises BadRequestError."""
+    for name in ("limit", "cursor"):
+        if request.query_params.get(name):
+            raise BadRequestError(name, "All tasks that fit are changed: this is for lists alone")
+    return read_query(request, model).filters()
 
 
 async def _changed(change: Awaitable[task.TaskRow | None]) -> Response:

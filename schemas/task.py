@@ -9,28 +9,102 @@ from pydantic import (
     BeforeValidator,
     Field,
     StrictBool,
-    StringConstraints,
+    WithJsonSchema,
 )
 
-from models.task import SORTS
-from schemas.base import EmptyIsNone, RequestBody, Storable, Timestamp
+from models.task import PRIORITIES, SORTS
+from schemas.base import (
+    EmptyIsNone,
+    LowerCase,
+    NoControl,
+    RequestBody,
+    Storable,
+    Time,
+    Timestamp,
+    label,
+)
+
+MAX_TITLE: Final = 200
+MAX_DESCRIPTION: Final = 10_000
+MAX_TAGS: Final = 20
+MAX_TAG: Final = 50
+MAX_SEARCH: Final = 200
+MAX_LIMIT: Final = 500
+SORT_ALIASES: Final = {"created": "created_at", "updated": "updated_at"}
+
+if TYPE_CHECKING:
+    type Priority = str
+    type SortName = str
+else:
+    Priority = Literal[PRIORITIES]
+    SortName = Literal[*SORTS, *SORT_ALIASES]
 
 
-def _require_text(title: str) -> str:
+def _read_title(title: str) -> str:
+    title = label(title, MAX_TITLE)
     if not title:
         raise ValueError("Write a title")
     return title
 
 
+def _read_priority(value: object) -> object:
+    if value is None or value == "":
+        return "none"
+    return value.lower() if isinstance(value, str) else value
+
+
+def _read_tags(value: object) -> list[str]:
+    """Return the tags as they are stored: none empty, and none twice whatever the case."""
+    tags = [] if value is None else value
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("This must be an array of texts")
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"This must have at most {MAX_TAGS} tags")
+    if any("," in tag for tag in tags):
+        raise ValueError("A tag has no comma")
+    labels = [label(tag, MAX_TAG) for tag in tags]
+    return list({tag.lower(): tag for tag in reversed(labels) if tag}.values())[::-1]
+
+
 Title = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, max_length=200),
-    Storable,
-    AfterValidator(_require_text),
-    Field(examples=["Buy milk"], json_schema_extra={"minLength": 1, "pattern": r"\S"}),
+    AfterValidator(_read_title),
+    Field(
+        description="Trimmed, and with at least one character that can be seen",
+        examples=["Buy milk"],
+        json_schema_extra={"minLength": 1, "maxLength": MAX_TITLE, "pattern": r"\S"},
+    ),
 ]
 Description = Annotated[
-    str, Field(max_length=10_000, examples=["Two litres, the cold kind"]), Storable
+    str,
+    Field(max_length=MAX_DESCRIPTION, examples=["Two litres, the cold kind"]),
+    Storable,
+    NoControl,
+]
+NewPriority = Annotated[
+    Priority | None,
+    BeforeValidator(_read_priority),
+    Field(description="In any case; null is `none`", examples=["high"]),
+]
+DueDate = Annotated[
+    Time,
+    Field(
+        description="A date (midnight UTC) or a time; without an offset it is in UTC",
+        examples=["2026-12-31T09:30:00Z"],
+    ),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
+]
+Tags = Annotated[
+    list[str],
+    BeforeValidator(_read_tags),
+    Field(
+        description="Of several that differ only in case, the first is kept; null is none",
+        examples=[["home", "errands"]],
+        json_schema_extra={
+            "maxItems": MAX_TAGS,
+            "items": {"type": "string", "maxLength": MAX_TAG, "pattern": "^[^,]*$"},
+        },
+    ),
 ]
 
 
@@ -40,6 +114,9 @@ class TaskCreate(RequestBody):
     title: Title
     description: Description | None = None
     completed: StrictBool = False
+    priority: NewPriority = "medium"
+    due_date: DueDate = None
+    tags: Tags = []  # noqa: RUF012 - pydantic copies it
 
 
 class TaskReplace(RequestBody):
@@ -48,18 +125,24 @@ class TaskReplace(RequestBody):
     title: Title
     description: Description | MISSING | None = MISSING
     completed: StrictBool | MISSING = MISSING
+    priority: NewPriority | MISSING = MISSING
+    due_date: DueDate | MISSING = MISSING
+    tags: Tags | MISSING = MISSING
 
 
 class TaskUpdate(RequestBody):
-    """The fields of a task to change; null clears the description and nothing else."""
+    """The fields of a task to change; null clears those that may be empty."""
 
     title: Title | MISSING = MISSING
     description: Description | MISSING | None = MISSING
     completed: StrictBool | MISSING = MISSING
+    priority: NewPriority | MISSING = MISSING
+    due_date: DueDate | MISSING = MISSING
+    tags: Tags | MISSING = MISSING
 
 
 class TaskCompletion(RequestBody):
-    """Whether a task is completed; without it, the reverse of what it was."""
+    """Whether a task is completed; omit it to toggle."""
 
     completed: StrictBool | MISSING = MISSING
 
@@ -78,6 +161,9 @@ class TaskPublic(BaseModel):
     title: Title
     description: Description | None
     completed: bool
+    priority: Priority = Field(examples=["high"])
+    due_date: Timestamp | None
+    tags: list[str] = Field(examples=[["home", "errands"]])
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -101,21 +187,26 @@ class TasksDeleted(BaseModel):
     deleted: int = Field(examples=[3])
 
 
-Status = Literal["all", "pending", "completed"]
-Search = Annotated[
-    str,
-    Field(max_length=200, description="Text in the title or the description, in any case"),
-    Storable,
-]
-SORT_ALIASES: Final = {"created": "created_at", "updated": "updated_at"}
-if TYPE_CHECKING:
-    Sort = str
-else:
-    Sort = Literal[*SORTS, *SORT_ALIASES]
-MAX_LIMIT: Final = 500
+def _split(value: object) -> list[str]:
+    """Return the texts between commas, without empty ones."""
+    return [text for part in str(value).split(",") if (text := part.strip())]
 
 
-def _require_limit(text: object) -> object:
+def _read_priorities(value: object) -> list[str]:
+    names = [name.lower() for name in _split(value)]
+    if not set(names) <= {"all", *PRIORITIES}:
+        raise ValueError(f"This must be one of: all, {', '.join(PRIORITIES)}")
+    return [] if "all" in names else names
+
+
+def _read_wanted_tags(value: object) -> list[str]:
+    tags = [label(tag, MAX_TAG) for tag in _split(value)]
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"This must have at most {MAX_TAGS} tags")
+    return [tag for tag in tags if tag]
+
+
+def _read_limit(text: object) -> object:
     """Refuse what is no number, and pydantic's other spellings of one: ` 1.0`, `1_0`."""
     if not (
         isinstance(text, str)
@@ -128,48 +219,123 @@ def _require_limit(text: object) -> object:
     return text
 
 
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_require_limit)]
+Status = Annotated[
+    Literal["completed", "pending", "all"],
+    LowerCase,
+    Field(description="Which tasks; `all` and none are the same", examples=["pending"]),
+]
+Completed = Annotated[
+    Literal["true", "false"],
+    LowerCase,
+    Field(description="Whether it is completed", examples=["true"]),
+]
+Order = Annotated[
+    Literal["asc", "desc"],
+    LowerCase,
+    Field(
+        description="Without it: `created_at` and `updated_at` newest first, `priority` highest"
+        " first, `due_date` soonest first, `title` from A",
+        examples=["asc"],
+    ),
+]
+SortBy = Annotated[SortName, LowerCase, Field(examples=["due_date"])]
 
 
-class _TaskFilters(BaseModel):
-    status: Status | None
-    search: Search = ""
+def _text(description: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": description, "examples": [example]})
+
+
+WantedTags = Annotated[
+    list[str],
+    BeforeValidator(_read_wanted_tags),
+    _text("Several, separated by commas: the task has all of them; in any case", "home"),
+]
+
+
+class TaskCompletionParams(BaseModel):
+    """Whether a task is completed, for clients that send no body."""
+
+    completed: Annotated[Completed | None, EmptyIsNone] = None
+
+
+class TaskFilters(BaseModel):
+    """Which tasks. Values are read in any case, and an empty one is none."""
+
+    status: Annotated[Status | None, EmptyIsNone] = None
+    completed: Annotated[Completed | None, EmptyIsNone] = None
+    priority: Annotated[
+        list[str],
+        BeforeValidator(_read_priorities),
+        _text("Several, separated by commas: any of them", "high,urgent"),
+    ] = []
+    tag: WantedTags = []
+    tags: WantedTags = []
+    due_before: Annotated[Time, _text("Due before this date or time", "2027-01-01")] = None
+    due_after: Annotated[Time, _text("Due at this date or time or later", "2026-12-01")] = None
+    search: Annotated[
+        str,
+        Field(
+            max_length=MAX_SEARCH,
+            description="Text in the title or the description, in any case",
+            examples=["milk"],
+        ),
+        Storable,
+    ] = ""
 
     def filters(self) -> dict[str, object]:
-        """Return the filters that narrow the list, by the names that `models.task` has."""
-        filters: dict[str, object] = {}
-        if self.status not in (None, "all"):
-            filters["completed"] = self.status == "completed"
-        if self.search:
-            filters["search"] = self.search
-        return filters
+        """Return the filters that narrow the list, by the names of `models.task.FILTERS`."""
+        is_completed = {"completed": True, "pending": False, "true": True, "false": False}
+        filters: dict[str, object] = {
+            "status": is_completed.get(self.status or ""),
+            "completed": is_completed.get(self.completed or ""),
+            "priority": self.priority or None,
+            "tags": [*self.tag, *self.tags] or None,
+            "due_before": self.due_before,
+            "due_after": self.due_after,
+            "search": self.search or None,
+        }
+        return {name: value for name, value in filters.items() if value is not None}
 
 
-class TaskDeleteParams(_TaskFilters):
-    """Which tasks to delete; for all of them, `all` has to be said."""
+class TaskDeleteParams(TaskFilters):
+    """Which tasks to delete; `status=all` has to be written out."""
 
     status: Status
 
 
-class TaskListParams(_TaskFilters):
+class TaskListParams(TaskFilters):
     """Which tasks, in which order, and how many. None of them is required."""
 
-    status: Annotated[Status | None, EmptyIsNone] = None
-    sort: Annotated[Sort | None, EmptyIsNone] = Field(
+    sort: Annotated[SortBy | None, EmptyIsNone] = Field(
         default=None, description="`created` and `updated` are accepted too"
     )
-    order: Annotated[Literal["asc", "desc"] | None, EmptyIsNone] = None
-    limit: Annotated[Limit | None, EmptyIsNone] = Field(
+    order: Annotated[Order | None, EmptyIsNone] = None
+    sort_by: Annotated[SortBy | None, EmptyIsNone] = Field(
+        default=None, description="As `sort`, which wins over it"
+    )
+    sort_order: Annotated[Order | None, EmptyIsNone] = Field(
+        default=None, description="As `order`, which wins over it"
+    )
+    limit: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_LIMIT),
+        BeforeValidator(_read_limit),
+        EmptyIsNone,
+    ] = Field(
         default=None,
-        description="The most tasks of a page; it has fewer where they are very long.",
+        description="The most tasks of a page; it has fewer where they are very long",
+        examples=[20],
     )
     cursor: Annotated[str | None, EmptyIsNone] = Field(
-        default=None, max_length=2000, description="From the `Link` header of the page before"
+        default=None,
+        max_length=2000,
+        description="From the `Link` header of the page before",
+        examples=[""],
     )
 
     def sorting(self) -> tuple[str, bool]:
         """Return what to sort by, one of `models.task.SORTS`, and whether it descends."""
-        sort = SORT_ALIASES.get(self.sort or "", self.sort or "created_at")
-        if self.order is None:
-            return sort, SORTS[sort].is_descending
-        return sort, self.order == "desc"
+        name = self.sort or self.sort_by or "created_at"
+        sort = SORT_ALIASES.get(name, name)
+        order = self.order or self.sort_order
+        return sort, SORTS[sort].is_descending if order is None else order == "desc"

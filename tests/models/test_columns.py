@@ -14,6 +14,9 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "title": ("one", "two"),
     "description": ("more", None),
     "completed": (True, False),
+    "priority": ("urgent", "none"),
+    "due_date": ("2026-12-31T09:30:00.000001Z", None),
+    "tags": (["home", "Größe"], []),
 }
 """Two values for each column that a caller may write."""
 

@@ -92,7 +92,7 @@ def test_a_change_and_a_deletion_are_rolled_back(database_url: str) -> None:
             with suppress(RollbackError):
                 async with session.begin():
                     await task.update_task(session, owner, task_id, {"title": "changed"})
-                    await task.update_tasks(session, owner, {"completed": True})
+                    await task.update_tasks(session, owner, {}, {"completed": True})
                     await user.delete_user(session, owner)
                     raise RollbackError
         assert rows(database_url, email) == 2
