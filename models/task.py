@@ -121,12 +121,15 @@ SORTS: Final[Mapping[str, Sort]] = {
 }
 """What a list may be sorted by."""
 
-for _name, _sort in SORTS.items():
-    _keys = {"": _sort.ascending}
-    if _sort.descending is not _sort.ascending:
-        _keys["_desc"] = _sort.descending
-    for _suffix, _key in _keys.items():
-        sa.Index(f"tasks_user_id_{_name}{_suffix}_id", _COLUMNS.user_id, _key, _COLUMNS.id)
+for _name, _key in {
+    "created_at": SORTS["created_at"].ascending,
+    "updated_at": SORTS["updated_at"].ascending,
+    "folded_title": SORTS["title"].ascending,
+    "priority": SORTS["priority"].ascending,
+    "due_date": SORTS["due_date"].ascending,
+    "due_date_desc": SORTS["due_date"].descending,
+}.items():
+    sa.Index(f"tasks_user_id_{_name}_id", _COLUMNS.user_id, _key, _COLUMNS.id)
 
 
 def _has_text(column: sa.Column[Any]) -> sa.ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Priority, due date and tags of tasks, and lists sorted without regard to case.
+"""Priority, due date and tags of tasks, and a function that folds case.
 
 The release before runs on this schema: the new columns have defaults, which need no rewrite.
 """
@@ -15,12 +15,6 @@ depends_on = None
 _PRIORITY = postgresql.ENUM(
     "none", "low", "medium", "high", "urgent", name="task_priority", create_type=False
 )
-_INDEXES = {
-    "priority": "priority",
-    "due_date": "coalesce(due_date, 'infinity')",
-    "due_date_desc": "coalesce(due_date, '-infinity')",
-    "title": "todo_backend_fold_case(title)",
-}
 
 
 def _collation(connection: sa.Connection) -> str:
@@ -58,24 +52,11 @@ def upgrade() -> None:
         "tasks",
         sa.Column("tags", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
     )
-    with op.get_context().autocommit_block():
-        # It sorts with regard to case.
-        op.drop_index("tasks_user_id_title_id", postgresql_concurrently=True)
-        for name, key in _INDEXES.items():
-            op.create_index(
-                f"tasks_user_id_{name}_id",
-                "tasks",
-                ["user_id", sa.text(key), "id"],
-                postgresql_concurrently=True,
-            )
 
 
 def downgrade() -> None:
     """Take the schema back."""
-    for name in _INDEXES:
-        op.drop_index(f"tasks_user_id_{name}_id", "tasks")
     for name in ("tags", "due_date", "priority"):
         op.drop_column("tasks", name)
     _PRIORITY.drop(op.get_bind())
     op.execute("DROP FUNCTION todo_backend_fold_case(text)")
-    op.create_index("tasks_user_id_title_id", "tasks", ["user_id", "title", "id"])
