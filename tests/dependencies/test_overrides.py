@@ -35,7 +35,7 @@ def routes_by_dependency() -> dict[Dependency, list[Operation]]:
         route = context.original_route
         if isinstance(route, APIRoute) and route.include_in_schema:
             operations = [Operation(each, str(context.path)) for each in route.methods or ()]
-            for dependency in set(dependencies_of(route.dependant)):
+            for dependency in dict.fromkeys(dependencies_of(route.dependant)):
                 found.setdefault(dependency, []).extend(operations)
     return found
 
