@@ -238,6 +238,7 @@ Order = Annotated[
         examples=["asc"],
     ),
 ]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_read_limit)]
 SortBy = Annotated[SortName, LowerCase, Field(examples=["due_date"])]
 
 
@@ -316,12 +317,7 @@ class TaskListParams(TaskFilters):
     sort_order: Annotated[Order | None, EmptyIsNone] = Field(
         default=None, description="As `order`, which wins over it"
     )
-    limit: Annotated[
-        int | None,
-        Field(ge=1, le=MAX_LIMIT),
-        BeforeValidator(_read_limit),
-        EmptyIsNone,
-    ] = Field(
+    limit: Annotated[Limit | None, EmptyIsNone] = Field(
         default=None,
         description="The most tasks of a page; it has fewer where they are very long",
         examples=[20],

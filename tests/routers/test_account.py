@@ -157,5 +157,5 @@ def test_a_long_export_is_streamed(alice: Person, database_url: str) -> None:
     response = alice.call("GET", "/api/auth/me/export")
     assert response.headers["transfer-encoding"] == "chunked"
     assert [task["id"] for task in response.json()["tasks"]] == [
-        task["id"] for task in alice.tasks("GET").json()
+        task["id"] for task in alice.tasks("GET", params={"order": "asc"}).json()
     ]

@@ -8,17 +8,22 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
+from models.task import PRIORITIES, SORTS
 from tests.support.problems import assert_problem
 from tests.support.rows import insert_tasks
 from tests.support.service import Person
 
-SORTS = ["created_at", "updated_at", "title"]
 ORDERS = ["asc", "desc"]
 WRONG = [
     ("status", "done", ["all", "pending", "completed"]),
-    ("status", "Completed", ["all", "pending", "completed"]),
-    ("sort", "id", ["created_at", "updated_at", "title"]),
-    ("sort", "title desc", ["created_at", "updated_at", "title"]),
+    ("sort", "id", [*SORTS]),
+    ("sort_by", "title desc", [*SORTS]),
+    ("sort_order", "up", ["asc", "desc"]),
+    ("priority", "high,highest", [*PRIORITIES]),
+    ("completed", "yes", ["true", "false"]),
+    ("due_before", "tomorrow", ["2026-12-31"]),
+    ("due_after", "1767225600", ["2026-12-31"]),
+    ("tag", "x" * 51, ["50"]),
     ("order", "up", ["asc", "desc"]),
     *(
         ("limit", limit, ["1", "500"])
@@ -26,6 +31,7 @@ WRONG = [
     ),
     ("search", "x" * 201, ["200"]),
     ("search", "\0", ["NUL"]),
+    ("tags", "a\0", ["NUL"]),
     ("cursor", "x" * 2001, ["2000"]),
 ]
 
@@ -51,17 +57,23 @@ def all_pages(person: Person, **params: Any) -> list[dict[str, Any]]:
 
 
 def mixed(person: Person) -> None:
-    """Create tasks whose orders by creation, change and title all differ."""
+    """Create tasks whose orders by each sort differ, with ties and nulls."""
     tasks = [
-        person.create(title=title, description=description, completed=completed)
-        for title, description, completed in [
-            ("pear", None, False),
-            ("apple", "green", True),
-            ("fig", "dried", False),
-            ("apple", "red", False),
-            ("date", None, True),
-            ("cherry", "sour", True),
-            ("banana", "green", False),
+        person.create(
+            title=title,
+            description=description,
+            completed=completed,
+            priority=priority,
+            due_date=due,
+        )
+        for title, description, completed, priority, due in [
+            ("pear", None, False, "low", None),
+            ("Apple", "green", True, "high", "2026-12-31"),
+            ("fig", "dried", False, "medium", "0001-01-01"),
+            ("apple", "red", False, "none", None),
+            ("date", None, True, "high", "9999-12-31T23:59:59.999999Z"),
+            ("cherry", "sour", True, "urgent", "2026-12-31"),
+            ("Banana", "green", False, "low", None),
         ]
     ]
     for position in (4, 0, 2):
@@ -78,7 +90,8 @@ def mixed(person: Person) -> None:
 def test_status_filters_the_list(alice: Person, status: str, expected: list[str]) -> None:
     for title in ("one", "two", "three"):
         alice.create(title=title, completed=title == "two")
-    assert titles(alice.tasks("GET", params={"status": status})) == expected
+    for params in ({"status": status}, {"status": status.upper()}):
+        assert titles(alice.tasks("GET", params={**params, "order": "asc"})) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,16 +121,43 @@ def test_search_finds_literal_text_in_title_and_description_in_any_case(
     for title in ("back\\slash", "a/b", "o'clock"):
         alice.create(title=title)
     alice.create(title="shop", description="oat milk")
-    assert titles(alice.tasks("GET", params={"search": search})) == expected
+    assert titles(alice.tasks("GET", params={"search": search, "order": "asc"})) == expected
 
 
 def test_filters_narrow_each_other(alice: Person) -> None:
     mixed(alice)
     params = {"status": "pending", "search": "GREEN", "sort": "title", "order": "desc"}
-    assert titles(alice.tasks("GET", params=params)) == ["pear", "fig", "banana"]
+    assert titles(alice.tasks("GET", params=params)) == ["pear", "fig", "Banana"]
 
 
 # Order
+
+
+def in_order(
+    tasks: list[dict[str, Any]], sort: str, *, is_descending: bool
+) -> list[dict[str, Any]]:
+    """Return the tasks as the contract sorts them: nulls last in both directions."""
+
+    def key(task: dict[str, Any]) -> tuple[Any, int]:
+        value = task[sort]
+        ranks: dict[str, Any] = {"priority": PRIORITIES.index, "title": str.lower}
+        return ranks.get(sort, str)(value), task["id"]
+
+    some = [task for task in tasks if task[sort] is not None]
+    none = [task for task in tasks if task[sort] is None]
+    return sorted(some, key=key, reverse=is_descending) + sorted(
+        none, key=itemgetter("id"), reverse=is_descending
+    )
+
+
+def test_sorts_have_the_directions_that_people_expect(alice: Person) -> None:
+    mixed(alice)
+    tasks = alice.tasks("GET").json()
+    assert tasks == in_order(tasks, "created_at", is_descending=True)
+    for sort in SORTS:
+        is_descending = sort in {"created_at", "updated_at", "priority"}
+        expected = in_order(tasks, sort, is_descending=is_descending)
+        assert alice.tasks("GET", params={"sort": sort}).json() == expected
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -126,8 +166,7 @@ def test_sort_and_order_decide_the_order_and_ids_break_ties(
     alice: Person, sort: str, order: str
 ) -> None:
     mixed(alice)
-    expected = sorted(alice.tasks("GET").json(), key=itemgetter(sort, "id"))
-    expected = expected[::-1] if order == "desc" else expected
+    expected = in_order(alice.tasks("GET").json(), sort, is_descending=order == "desc")
     assert alice.tasks("GET", params={"sort": sort, "order": order}).json() == expected
     # The same one task, or three, at a time.
     for limit in (1, 3):
@@ -138,8 +177,10 @@ def test_sort_and_order_decide_the_order_and_ids_break_ties(
     ("params", "same_as"),
     [
         ({"order": "desc"}, {"sort": "created_at", "order": "desc"}),
-        ({"order": "asc"}, {}),
-        ({"sort": "created"}, {"sort": "created_at", "order": "asc"}),
+        ({"order": "DESC"}, {}),
+        ({"sort": "created"}, {"sort": "created_at", "order": "desc"}),
+        ({"sort_by": "Title", "sort_order": "desc"}, {"sort": "title", "order": "desc"}),
+        ({"sort": "title", "sort_by": "priority"}, {"sort": "title"}),
         ({"sort": "updated"}, {"sort": "updated_at"}),
         ({"sort": "title"}, {"sort": "title", "order": "asc"}),
         ({"status": "", "search": "", "sort": "", "order": "", "limit": "", "cursor": ""}, {}),
@@ -229,7 +270,9 @@ def test_a_cursor_works_with_another_limit_and_with_200_characters_of_4_bytes(
         {"search": "task"},
         {"sort": "updated_at"},
         {"order": "asc"},
-        {"sort": "", "order": ""},
+        {"sort": "", "order": "asc"},
+        {"priority": "medium"},
+        {"due_before": "2026-12-31"},
     ],
 )
 def test_a_cursor_of_another_query_is_400(alice: Person, other: dict[str, str]) -> None:
@@ -281,7 +324,7 @@ def test_pages_are_bounded_by_bytes_as_well_as_by_number(alice: Person, database
     assert len(response.content) < 1_200_000
     assert 50 < len(response.json()) < 500
     tasks = alice.tasks("GET").json()
-    assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(1, 1501)]
+    assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(1500, 0, -1)]
     assert all_pages(alice, limit=500) == tasks
 
 
@@ -300,5 +343,5 @@ def test_the_tasks_of_another_user_are_in_no_page_of_a_long_list(
 def test_100000_tasks_can_be_listed(alice: Person, database_url: str) -> None:
     insert_tasks(database_url, alice.id, 100_000, description=100)
     tasks = alice.tasks("GET", timeout=120).json()
-    assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(1, 100_001)]
+    assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(100_000, 0, -1)]
     assert sum(1 for _ in pages(alice, limit=500, sort="updated")) == 200

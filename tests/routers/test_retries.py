@@ -36,7 +36,7 @@ def test_the_same_key_returns_the_same_task(alice: Person) -> None:
         {"title": " a task\n"},
         {"completed": False},
         {"description": None},
-        {"priority": 1, "id": 5, "user_id": 5},
+        {"priority": "Medium", "due_date": "", "tags": None, "id": 5, "user_id": 5},
         {"completed": False, "description": None, "title": "a task"},
     ],
 )
@@ -48,7 +48,14 @@ def test_bodies_are_compared_as_they_are_stored(alice: Person, body: dict[str, A
 
 
 @pytest.mark.parametrize(
-    "body", [{"title": "another"}, {"completed": True}, {"description": ""}, {"title": "A task"}]
+    "body",
+    [
+        {"title": "another"},
+        {"completed": True},
+        {"description": ""},
+        {"title": "A task"},
+        {"tags": ["a"]},
+    ],
 )
 def test_another_body_with_the_same_key_is_409_and_makes_nothing(
     alice: Person, body: dict[str, Any]
