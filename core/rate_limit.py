@@ -1,112 +1,107 @@
-"""How often a client address may try to sign up or log in, and how often log-ins may fail."""
+"""Limits on attempts to sign up or log in from a network, and on failed log-ins to an account."""
 
 import asyncio
 import hashlib
 import logging
 import time
 from bisect import bisect_left
-from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from typing import Final, Protocol, override
 
 import limits
+from cachetools import TTLCache
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.util import WindowStats
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
+from core.networks import network_of
 from core.problems import TooManyRequestsError
 
 IN_MEMORY: Final = "memory://"
 FAILED_LOGINS: Final = limits.parse("10 per 10 minutes")
-"""How many log-ins may fail for an account from one client address …"""
+"""How many log-ins to an account may fail from one client …"""
 ACCOUNT_FAILED_LOGINS: Final = limits.parse("100 per 10 minutes")
 """… and from all of them: a stranger's ten guesses do not lock the owner out."""
+WIDE_FACTOR: Final = 10
+"""How many times the limit of a /64 a /48 has: a provider gives one customer up to 65,536 /64s."""
 KEPT_IN_MEMORY: Final = 50_000
-"""How many addresses, and how many accounts, are counted in memory: those that tried last."""
+"""How many clients, and how many accounts, are counted in memory: the most recent."""
 REDIS_SECONDS: Final = 0.5
-"""How long a request waits for Redis, before it is counted in memory."""
+"""How long a request waits for Redis before it is counted in memory."""
 RETRY_SECONDS: Final = 2
-"""How long Redis is left alone once it could not be reached."""
+"""How long Redis is not asked after it failed."""
 
 logger = logging.getLogger(__name__)
 
 
 class Limiter(Protocol):
-    """Counts attempts by kind and name, in a window that moves with time."""
+    """Counts attempts by kind and name in a moving window, as `limits` does."""
 
     async def hit(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        """Count an attempt; False, and nothing counted, when there were enough of them."""
+        """Count an attempt. Return False, and count nothing, when the limit is reached."""
 
     async def test(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        """Tell whether there may be another attempt."""
+        """Return whether there may be another attempt."""
 
     async def get_window_stats(
         self, limit: limits.RateLimitItem, kind: str, name: str, /
     ) -> WindowStats:
-        """Tell how many attempts are left, and when the oldest that counts ceases to."""
+        """Return when the window next frees an attempt, and how many are left."""
 
 
 class MemoryLimiter(Limiter):
     """Counts attempts in this process, at a cost that does not grow with the number of clients.
 
-    limits' own memory looks through all that it holds after each attempt. Here an attempt drops
-    the two that are over for longest, or else the oldest where there are `max_kept` of its
-    kind. Each kind has room of its own: many addresses do not make an account forgotten.
+    limits' own memory storage looks through all that it holds after each attempt. Each kind has
+    `max_kept` names of its own, so that many addresses do not evict an account.
     """
 
     def __init__(self, max_kept: int = KEPT_IN_MEMORY) -> None:
         self._max_kept = max_kept
-        # The times of the attempts by kind and name, most recent last. (A plain dict
-        # takes ever longer to find its first key when those before it were deleted.)
-        self._kinds: defaultdict[str, OrderedDict[str, list[float]]] = defaultdict(OrderedDict)
+        # The times of the attempts by kind and name. All limits of a kind have the same period.
+        self._kinds: dict[str, TTLCache[str, list[float]]] = {}
 
     @override
     async def hit(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        attempts = self._window(limit, kind, name)
+        attempts = self._attempts(limit, kind, name)
         if len(attempts) >= limit.amount:
             return False
-        now = time.monotonic()
-        attempts.append(now)
-        kept = self._kinds[kind]
-        kept[name] = attempts
-        kept.move_to_end(name)
-        # Evict two entries per insert, so that expired ones drain.
-        for _ in range(2):
-            oldest = next(iter(kept.values()))
-            if len(kept) > self._max_kept or not oldest or oldest[-1] < now - limit.get_expiry():
-                kept.popitem(last=False)
+        attempts.append(time.monotonic())
+        self._kinds[kind][name] = attempts
         return True
 
     @override
     async def test(self, limit: limits.RateLimitItem, kind: str, name: str, /) -> bool:
-        return len(self._window(limit, kind, name)) < limit.amount
+        return len(self._attempts(limit, kind, name)) < limit.amount
 
     @override
     async def get_window_stats(
         self, limit: limits.RateLimitItem, kind: str, name: str, /
     ) -> WindowStats:
-        attempts = self._window(limit, kind, name)
+        attempts = self._attempts(limit, kind, name)
         age = time.monotonic() - attempts[0] if attempts else limit.get_expiry()
         return WindowStats(time.time() + limit.get_expiry() - age, limit.amount - len(attempts))
 
-    def _window(self, limit: limits.RateLimitItem, kind: str, name: str) -> list[float]:
-        """Return the times of the attempts that count, oldest first, without expired ones."""
+    def _attempts(self, limit: limits.RateLimitItem, kind: str, name: str) -> list[float]:
+        """Return the times of the attempts that count, oldest first."""
+        if kind not in self._kinds:
+            self._kinds[kind] = TTLCache(self._max_kept, limit.get_expiry())
         attempts = self._kinds[kind].get(name, [])
         del attempts[: bisect_left(attempts, time.monotonic() - limit.get_expiry())]
         return attempts
 
 
-class FallbackLimiter:
-    """Counts attempts in this process, or in Redis for as long as it can be reached.
+class RateLimiter:
+    """Limits attempts by network, and failed log-ins by account.
 
-    While it cannot, attempts are counted in memory, and every `RETRY_SECONDS` one of them tries
-    Redis again. The log has a line when that begins and one when it ends.
+    Attempts are counted in Redis or, without it, in this process. While Redis fails they are
+    counted in this process too, and every `RETRY_SECONDS` one of them tries Redis again; the log
+    has a line when that begins and one when it ends. Accounts are named by a digest of their
+    e-mail address, so that Redis holds no addresses.
     """
 
     def __init__(self, storage_url: str) -> None:
@@ -125,108 +120,78 @@ class FallbackLimiter:
             )
             self._redis = MovingWindowRateLimiter(storage)
 
-    async def run[T](self, operation: Callable[[Limiter], Awaitable[T]]) -> T:
-        """Run an operation on Redis, or in memory where Redis does not answer in time."""
+    async def hit(self, limit: str, address: str) -> None:
+        """Count one attempt, by a limit such as `60/minute`.
+
+        Raises TooManyRequestsError when the limit of the client's network is reached: its address
+        or /64, or its /48 at `WIDE_FACTOR` times the limit.
+        """
+        narrow = limits.parse(limit)
+        await self._limit(narrow, "address", network_of(address, 32, 64), is_attempt=True)
+        if ":" in (network := network_of(address, 32, 48)):
+            wide = type(narrow)(WIDE_FACTOR * narrow.amount, narrow.multiples)
+            await self._limit(wide, "network", network, is_attempt=True)
+
+    async def check_login(self, email: str, address: str) -> None:
+        """Raise TooManyRequestsError when enough log-ins to this account failed."""
+        await self._limit_login(email, address, is_attempt=False)
+
+    async def hit_failed_login(self, email: str, address: str) -> None:
+        """Count one failed log-in. Raises TooManyRequestsError when enough failed before."""
+        await self._limit_login(email, address, is_attempt=True)
+
+    async def _limit_login(self, email: str, address: str, *, is_attempt: bool) -> None:
+        account = hashlib.sha256(email.encode()).hexdigest()
+        # A /48 at ten times the limit would be the limit of the account.
+        client = f"{account} {network_of(address, 32, 64)}"
+        await self._limit(FAILED_LOGINS, "account-address", client, is_attempt=is_attempt)
+        await self._limit(ACCOUNT_FAILED_LOGINS, "account", account, is_attempt=is_attempt)
+
+    async def _limit(
+        self, limit: limits.RateLimitItem, kind: str, name: str, *, is_attempt: bool
+    ) -> None:
+        """Raise TooManyRequestsError when the limit is reached; count an attempt if it is one."""
+
+        async def wait_seconds(limiter: Limiter) -> int:
+            has_room = limiter.hit if is_attempt else limiter.test
+            if await has_room(limit, kind, name):
+                return 0
+            stats = await limiter.get_window_stats(limit, kind, name)
+            return min(max(1, ceil(stats.reset_time - time.time())), limit.get_expiry())
+
+        seconds = await self._ask_redis(wait_seconds)
+        if seconds is None:
+            seconds = await wait_seconds(self._memory)
+        if seconds:
+            raise TooManyRequestsError(retry_after=seconds)
+
+    async def _ask_redis[T](self, operation: Callable[[Limiter], Awaitable[T]]) -> T | None:
+        """Run an operation on Redis. Return None where there is none, or while it fails."""
         now = time.monotonic()
-        if self._pool and (self._retry_at is None or now >= self._retry_at):
-            if self._retry_at is not None:
-                # One request finds out; the others do not wait for it.
-                self._retry_at = now + RETRY_SECONDS
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    result = await operation(self._redis)
-            except (RedisError, OSError) as error:
-                if self._retry_at is None:
-                    # The message could quote the address, with the password in it.
-                    logger.warning(
-                        "Redis cannot be used (%s): attempts are counted in this process alone"
-                        " until it can",
-                        type(error).__name__,
-                    )
-                self._retry_at = time.monotonic() + RETRY_SECONDS
-            else:
-                if self._retry_at is not None:
-                    logger.info("Redis can be used again: attempts are counted there")
-                    self._retry_at = None
-                return result
-        return await operation(self._memory)
+        if self._pool is None or (self._retry_at is not None and now < self._retry_at):
+            return None
+        if self._retry_at is not None:
+            # One request finds out; the others do not wait for it.
+            self._retry_at = now + RETRY_SECONDS
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                result = await operation(self._redis)
+        except Exception as error:  # noqa: BLE001 - a broken server makes redis-py raise anything
+            if self._retry_at is None:
+                # The message could quote the address, with the password in it.
+                logger.warning(
+                    "Redis cannot be used (%s): attempts are counted in this process alone"
+                    " until it can",
+                    type(error).__name__,
+                )
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return None
+        if self._retry_at is not None:
+            logger.info("Redis can be used again: attempts are counted there")
+            self._retry_at = None
+        return result
 
     async def aclose(self) -> None:
         """Close the connections to Redis."""
         if self._pool:
             await self._pool.aclose()
-
-
-class RateLimiter:
-    """Limits attempts by client address, and failed log-ins by account and by both.
-
-    Accounts are named by a digest of their e-mail address, so that Redis holds no addresses.
-    """
-
-    def __init__(self, storage_url: str) -> None:
-        self._limiter = FallbackLimiter(storage_url)
-
-    async def hit(self, limit: str, address: str) -> None:
-        """Count one attempt, by a limit such as `60/minute`.
-
-        Raises TooManyRequestsError when there were enough of them.
-        """
-        await self._hit(limits.parse(limit), "address", _network(address))
-
-    async def check_login(self, email: str, address: str) -> None:
-        """Raise TooManyRequestsError when enough log-ins to this account failed."""
-        for limit, kind, name in _login_limits(email, address):
-
-            async def full_until(limiter: Limiter) -> float | None:
-                if await limiter.test(limit, kind, name):  # noqa: B023 - it runs in this turn
-                    return None
-                return (await limiter.get_window_stats(limit, kind, name)).reset_time  # noqa: B023
-
-            _refuse(await self._limiter.run(full_until))
-
-    async def hit_failed_login(self, email: str, address: str) -> None:
-        """Count one failed log-in; raises TooManyRequestsError when there were enough before it."""
-        for limit, kind, name in _login_limits(email, address):
-            await self._hit(limit, kind, name)
-
-    async def _hit(self, limit: limits.RateLimitItem, kind: str, name: str) -> None:
-        async def full_until(limiter: Limiter) -> float | None:
-            if await limiter.hit(limit, kind, name):
-                return None
-            return (await limiter.get_window_stats(limit, kind, name)).reset_time
-
-        _refuse(await self._limiter.run(full_until))
-
-    async def aclose(self) -> None:
-        """Close the connections to Redis."""
-        await self._limiter.aclose()
-
-
-def _login_limits(email: str, address: str) -> list[tuple[limits.RateLimitItem, str, str]]:
-    account = hashlib.sha256(email.encode()).hexdigest()
-    return [
-        (FAILED_LOGINS, "account-address", f"{account} {_network(address)}"),
-        (ACCOUNT_FAILED_LOGINS, "account", account),
-    ]
-
-
-def _refuse(full_until: float | None) -> None:
-    if full_until is not None:
-        raise TooManyRequestsError(
-            "Too many attempts: try again later.",
-            retry_after=max(1, ceil(full_until - time.time())),
-        )
-
-
-def _network(address: str) -> str:
-    """Return the address, or its /64 for IPv6: one client has all addresses in it.
-
-    `::ffff:192.0.2.1` is IPv4, as a socket for both kinds of addresses spells it.
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
-    return address

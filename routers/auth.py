@@ -20,7 +20,7 @@ from core.problems import (
 )
 from dependencies.auth import CurrentUserDep
 from dependencies.database import SessionDep
-from dependencies.rate_limit import ClientAddressDep, RateLimited
+from dependencies.rate_limit import ClientDep, RateLimited
 from dependencies.state import HasherDep, RateLimiterDep, ResolverDep
 from models import task, user
 from routers.base import make_router, stream_pages
@@ -64,10 +64,12 @@ _ATTEMPT = problems(
     responses={**_ATTEMPT, **problems(EmailTakenError)},
     dependencies=[RateLimited],
 )
-async def signup(new: UserCreate, session: SessionDep, hasher: HasherDep) -> user.User:
+async def signup(
+    new: UserCreate, session: SessionDep, hasher: HasherDep, client: ClientDep
+) -> user.User:
     """Create an account; only a bcrypt hash of the password is stored."""
     try:
-        password_hash = await hasher.hash(new.password)
+        password_hash = await hasher.hash(new.password, client.network)
     except HashingBusyError:
         raise HashersBusyError from None
     account = await user.create_user(session, new.email, password_hash)
@@ -87,21 +89,21 @@ async def login(
     session: SessionDep,
     hasher: HasherDep,
     limiter: RateLimiterDep,
-    address: ClientAddressDep,
+    client: ClientDep,
 ) -> user.User:
     """Check a password against the stored hash; issues nothing (Better Auth does)."""
-    await limiter.check_login(credentials.email, address)
+    await limiter.check_login(credentials.email, client.address)
     account = await user.get_user_by_email(session, credentials.email)
     password_hash = account.password_hash if account else None
     try:
-        is_right = await hasher.verify(credentials.password, password_hash)
+        is_right = await hasher.verify(credentials.password, password_hash, client.network)
     except HashingBusyError:
         raise HashersBusyError from None
     if not is_right or account is None:
-        await limiter.hit_failed_login(credentials.email, address)
+        await limiter.hit_failed_login(credentials.email, client.address)
         raise WrongCredentialsError
     # Many guesses at once may tell no more than the same ones one after another.
-    await limiter.check_login(credentials.email, address)
+    await limiter.check_login(credentials.email, client.address)
     return account
 
 

@@ -1,76 +1,116 @@
-"""Passwords: judged, hashed and checked here and nowhere else."""
+"""Password rules, hashing and verification."""
 
 import asyncio
 import functools
+import logging
 import os
+import re
 import unicodedata
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 from passlib.context import CryptContext
 
-MIN_PASSWORD_CHARACTERS = 8
-MAX_PASSWORD_BYTES = 72
-"""The longest password in bytes of UTF-8: bcrypt looks no further."""
+MIN_PASSWORD_CHARACTERS: Final = 8
+MAX_PASSWORD_BYTES: Final = 72
+"""The longest password in bytes of UTF-8: bcrypt ignores what follows."""
+QUEUE_SECONDS: Final = 10
+"""How long a password waits for its turn to be hashed."""
+UNUSABLE_HASH: Final = "!"
+"""Stored where an account has no password; no password matches it."""
 
-HASH_SECONDS = 10
+_BCRYPT_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+# The salt and digest of an unknown password, which is checked where there is no hash.
+_DUMMY_DIGEST: Final = "wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
 
-UNUSABLE_HASH = "!"
-"""Stands where an account has no password; no password matches it."""
-
-# The salt and digest of an unknown password: what a login is checked against when there
-# is no hash.
-_NOBODYS = "wX7NTi9kc9B2vpkpElFXuOIgnU2mlYSNzGj9p/E5Y9VHKikA0l512"
+logger = logging.getLogger(__name__)
 
 
 class HashingBusyError(Exception):
-    """More passwords are waiting to be hashed than can be in time."""
+    """A password waited too long for its turn to be hashed."""
 
 
 class PasswordHasher:
-    """bcrypt at 12 rounds, in threads of its own.
+    """bcrypt in threads, with turns between the networks whose passwords wait.
 
-    A hash costs a quarter of a second of one core. bcrypt lets go of the GIL meanwhile, so a thread
-    is enough to keep the event loop free; one core is left to everything else, where there are two.
-    A request waits for its hash, those before it included, for `max_seconds`.
+    A hash of 12 rounds costs a quarter of a second of one core. bcrypt releases the GIL meanwhile,
+    so a thread is enough to keep the event loop free; one core is left to everything else, where
+    there are two. Every `network` with waiting passwords has one hashed in turn, so that the many
+    of one delay another's by one hash. After `max_seconds` in the queue it is HashingBusyError.
     """
 
-    def __init__(self, rounds: int = 12, max_seconds: float = HASH_SECONDS) -> None:
+    def __init__(self, rounds: int = 12, max_seconds: float = QUEUE_SECONDS) -> None:
         self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=rounds)
-        self._nobodys_hash = f"$2b${rounds:02}${_NOBODYS}"
+        self._dummy_hash = f"$2b${rounds:02}${_DUMMY_DIGEST}"
         self._max_seconds = max_seconds
-        self._limiter = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
+        self._free = max(1, (os.cpu_count() or 1) - 1)
+        self._threads = CapacityLimiter(self._free)
+        # Those that wait, by network; the network whose turn is next comes first.
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, network: str) -> str:
         """Hash a password in which `password_fault` finds none. Raises HashingBusyError."""
-        return await self._run(self._context.hash, password)
+        return await self._run(network, self._context.hash, password)
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether the password belongs to the hash, with the same work whatever the result.
+    async def verify(self, password: str, password_hash: str | None, network: str) -> bool:
+        """Return whether the password belongs to the hash, after the same work in every case.
 
-        No hash, a hash that no password matches and a password that bcrypt would not take whole
-        cost one check too, so that the time of a response tells nothing of the account. Raises
+        No hash, a hash that is not bcrypt's and a password that bcrypt would cut off cost one
+        check too, so that the time of a response tells nothing of the account. Raises
         HashingBusyError.
         """
-        hopeless = password_hash in (None, UNUSABLE_HASH) or not _fits_bcrypt(password)
-        if hopeless:
-            password, password_hash = "", self._nobodys_hash
-        return await self._run(self._context.verify, password, password_hash) and not hopeless
+        is_usable = password_hash is not None and _BCRYPT_HASH.fullmatch(password_hash) is not None
+        if not is_usable and password_hash not in {None, UNUSABLE_HASH}:
+            logger.warning("the stored hash of an account is not bcrypt: its log-in fails")
+        if not is_usable or not _fits_bcrypt(password):
+            await self._run(network, self._context.verify, "", self._dummy_hash)
+            return False
+        return await self._run(network, self._context.verify, password, password_hash)
 
-    async def _run[T](self, work: Callable[..., T], *args: str | None) -> T:
+    async def _run[T](self, network: str, work: Callable[..., T], *args: str | None) -> T:
+        async with self._turn(network):
+            return await to_thread.run_sync(work, *args, limiter=self._threads)
+
+    @asynccontextmanager
+    async def _turn(self, network: str) -> AsyncIterator[None]:
+        turn = asyncio.get_running_loop().create_future()
+        if self._free:
+            self._free -= 1
+            turn.set_result(None)
+        else:
+            self._waiting.setdefault(network, deque()).append(turn)
         try:
             async with asyncio.timeout(self._max_seconds):
-                return await to_thread.run_sync(work, *args, limiter=self._limiter)
+                await turn
+            yield
         except TimeoutError:
             raise HashingBusyError from None
+        finally:
+            # A turn may come in the moment in which the wait ends: it is passed on then, too.
+            if not turn.cancelled():
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            network, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[network] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 def normalise_password(password: str) -> str:
     """Return a password in Unicode's NFC, so that every keyboard types the same one.
 
-    One that is too long in any case is returned as it is, because normalising takes quadratic time:
-    no character of NFC has more than four in another form.
+    A password longer than bcrypt's 72 bytes in every form is returned as it is, because
+    normalising takes quadratic time: no character of NFC has more than four in another form.
     """
     if len(password) > 4 * MAX_PASSWORD_BYTES:
         return password
@@ -78,7 +118,7 @@ def normalise_password(password: str) -> str:
 
 
 def password_fault(password: str) -> str | None:
-    """Return in one phrase why a (normalised) password is refused; None when it will do."""
+    """Return in one phrase why a normalised password is refused, or None when it is accepted."""
     if len(password) < MIN_PASSWORD_CHARACTERS:
         return f"A password has at least {MIN_PASSWORD_CHARACTERS} characters"
     if not _fits_bcrypt(password):

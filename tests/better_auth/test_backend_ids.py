@@ -200,7 +200,7 @@ def test_in_c_the_services_hash_is_the_only_one(
     account = one_password_store.me(visitor)
     visitor.post("sign-out")
     other = PasswordHasher()
-    new_hash = asyncio.run(other.hash("another long password"))
+    new_hash = asyncio.run(other.hash("another long password", ""))
     with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
         cursor.execute(
             "UPDATE users SET password_hash = %s WHERE id = %s", (new_hash, account["id"])

@@ -208,13 +208,25 @@ def test_a_password_of_8_characters_is_the_same_composed_and_decomposed(
 # A failed log-in tells nothing
 
 
+NOT_BCRYPT = [
+    "",
+    "$2b$12$short",
+    "$2x$12$" + "a" * 53,
+    "$2b$12$" + "a" * 52 + "é",
+    "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g",
+]
+
+
 def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
-    serve: Serve, sign_in: SignIn
+    serve: Serve, sign_in: SignIn, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = serve(adapt=replacing(hasher=lambda: PasswordHasher(rounds=10)))
     email, only_token = new_address(), new_address()
     sign_up(client, email)
     sign_in(email=only_token)
+    imported = {new_address(): password_hash for password_hash in NOT_BCRYPT}
+    for row in imported.items():
+        execute(database_url, "INSERT INTO users (email, password_hash) VALUES (%s, %s)", *row)
     responses, seconds = set(), []
     for address, password in (
         (email, "not the right one"),
@@ -225,6 +237,7 @@ def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
         (only_token, "!"),
         (only_token, PASSWORD),
         (only_token, ""),
+        *((address, PASSWORD) for address in imported),
     ):
         # The service runs in this process.
         began = time.process_time()
@@ -236,6 +249,9 @@ def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
     assert len(responses) == 1
     # Without a hash to check it would be a thirtieth.
     assert min(seconds) > max(seconds) / 5
+    lines = [each for each in caplog.messages if "not bcrypt" in each]
+    assert len(lines) == len(imported)
+    assert not [each for each in NOT_BCRYPT if each and each in caplog.text]
 
 
 # GET /api/auth/me
