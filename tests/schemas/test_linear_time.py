@@ -21,9 +21,7 @@ MAX_SECONDS = 0.05
 """The first of these texts keeps Python's NFC busy for two seconds."""
 
 TEXTS: dict[str, Callable[[int], str]] = {
-    "two kinds of combining marks": lambda size: (
-        "a" + "\u0301" * (size // 4) + "\u0323" * (size // 4)
-    ),
+    "combining marks": lambda size: "a" + "\u0301" * (size // 4) + "\u0323" * (size // 4),
     "Hangul": lambda size: "\u1100\u1161\u11a8" * (size // 9),
     "ligatures that grow": lambda size: "\ufdfa" * (size // 3),
     "blanks": lambda size: " " * size,
@@ -41,19 +39,11 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "backslashes": lambda size: "\\" * size,
     "digits": lambda size: "9" * size,
 }
-FIELDS = [
-    (model, name)
-    for model in (
-        TaskCreate,
-        TaskReplace,
-        TaskUpdate,
-        TaskListParams,
-        TaskDeleteParams,
-        Credentials,
-        UserCreate,
-    )
-    for name in model.model_fields
+MODELS: list[type[BaseModel]] = [
+    *(TaskCreate, TaskReplace, TaskUpdate, TaskListParams, TaskDeleteParams),
+    *(Credentials, UserCreate),
 ]
+FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
 JSON = {"Content-Type": "application/json"}
 GOOD = {
     "title": "a task",

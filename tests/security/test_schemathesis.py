@@ -8,16 +8,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
-from core.migrations import upgrade
-from tests.conftest import MakeDatabase
-from tests.support.keyserver import KeyServer
-from tests.support.service import Person, make_settings, running_service
+from tests.conftest import Serve
+from tests.support.operations import OPERATIONS
+from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
 pytestmark = pytest.mark.slow
@@ -85,21 +83,14 @@ phases.fuzzing.generation.max-examples = 8
 """
 
 
-@pytest.fixture
-def service(make_database: MakeDatabase, key_server: KeyServer) -> Iterator[httpx.Client]:
-    """Run a service with a database of its own."""
-    url = make_database()
-    upgrade(url)
-    with running_service(make_settings(url, key_server.url)) as client:
-        yield client
-
-
 def test_schemathesis_finds_no_failure(
-    service: httpx.Client,
+    own_database: str,
+    serve: Serve,
     key: SigningKey,
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
+    service = serve(own_database)
     alice = Person(service, key)
     leaving, clearing, deleting = (Person(service, key) for _ in range(3))
     configuration = CONFIGURATION.format(
@@ -112,7 +103,7 @@ def test_schemathesis_finds_no_failure(
     )
     (tmp_path / "schemathesis.toml").write_text(configuration)
     report = tmp_path / "report.json"
-    done = subprocess.run(
+    finished = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--no-color"),
             *("run", f"{service.base_url}/openapi.json", "--checks", "all"),
@@ -127,23 +118,19 @@ def test_schemathesis_finds_no_failure(
         timeout=SECONDS,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    found = json.loads(report.read_text())
-    assert (found["complete"], found["failures"], found["errors"]) == (True, [], [])
-    assert {phase["status"] for phase in found["phases"].values()} == {"success"}
-    assert found["test_cases"]["generated"] > 500
+    assert finished.returncode == 0, finished.stdout
+    results = json.loads(report.read_text())
+    assert (results["complete"], results["failures"], results["errors"]) == (True, [], [])
+    assert {phase["status"] for phase in results["phases"].values()} == {"success"}
+    assert results["test_cases"]["generated"] > 500
     # With a token that is not let in, or another's path, all of it would be 401 and 403.
-    document = service.get("/openapi.json").json()
-    operations = {
-        f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item
-    }
     accepted = {
         operation: sum(phase["accepted"] for phase in phases.values())
-        for operation, phases in found["valid_rates"].items()
+        for operation, phases in results["valid_rates"].items()
     }
-    assert set(accepted) == operations
+    assert set(accepted) == {str(each) for each in OPERATIONS}
     assert [each for each, count in accepted.items() if not count] == []
     assert service.get("/health/ready").status_code == 200
     assert alice.tasks("GET").status_code == 200
-    record_property("test cases", found["test_cases"]["generated"])
+    record_property("test cases", results["test_cases"]["generated"])
     record_property("accepted", sum(accepted.values()))
