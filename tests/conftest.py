@@ -123,7 +123,7 @@ def key() -> SigningKey:
 
 @pytest.fixture(scope="session")
 def key_server(key: SigningKey) -> Iterator[KeyServer]:
-    """Run the key server that the tests of one worker share; nobody changes it."""
+    """Run the key server that the tests of one worker share; no test changes it."""
     with running_key_server(key) as server:
         yield server
 

@@ -68,10 +68,10 @@ def test_a_server_is_verified_with_the_certificates_of_the_system(
             (address("localhost"), "certificate verify failed"),
             ({**address("127.0.0.1"), **trusting}, "does not match host name"),
         ):
-            status, said = failed_start(tmp_path, environment)
+            status, output = failed_start(tmp_path, environment)
             assert status == 3
-            assert re.search(f"DATABASE_URL: .*{cause}", said)
-            assert "Traceback" not in said
+            assert re.search(f"DATABASE_URL: .*{cause}", output)
+            assert "Traceback" not in output
 
 
 def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_tls(

@@ -34,16 +34,16 @@ class Record(NamedTuple):
     """One request: its kind or the title of the task it makes, and what became of it."""
 
     name: str
-    asked_at: float
-    answered_at: float
+    began_at: float
+    ended_at: float
     status: int
-    """0 where no answer came, or half of one."""
+    """0 without a whole response."""
 
 
 def start(
     url: str, readers: list[User], others: list[User], seconds: float
 ) -> subprocess.Popen[str]:
-    """Start clients, one a user; the others never read what they are answered."""
+    """Start clients, one a user; the others never read their responses."""
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],
         cwd=ROOT,
@@ -63,14 +63,14 @@ def await_end(process: subprocess.Popen[str]) -> str:
     return process.stdout.read()
 
 
-def results(said: str) -> list[Record]:
-    """Return what clients saw, in the order of the answers."""
-    records = [Record(*each) for each in json.loads(said)]
-    return sorted(records, key=lambda record: record.answered_at)
+def results(output: str) -> list[Record]:
+    """Return what clients saw, in the order of the responses."""
+    records = [Record(*each) for each in json.loads(output)]
+    return sorted(records, key=lambda record: record.ended_at)
 
 
-async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read one answer; 0 where the connection ends before it does, or nothing comes."""
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one response; 0 where the connection ends before it does, or nothing comes."""
     with suppress(asyncio.IncompleteReadError, OSError):
         async with asyncio.timeout(PATIENCE_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -93,10 +93,10 @@ async def use(url: httpx.URL, user: User, until: float, records: list[Record]) -
         else:
             name = f"{user.subject}-{number}"
             asked = request(*user, "POST", body={"title": name})
-        asked_at = time.monotonic()
+        began_at = time.monotonic()
         writer.write(asked)
-        status, body = await read_answer(reader)
-        records.append(Record(name, asked_at, time.monotonic(), status))
+        status, body = await read_response(reader)
+        records.append(Record(name, began_at, time.monotonic(), status))
         if status == 0:
             break
         if status == 503:

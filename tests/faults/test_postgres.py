@@ -178,7 +178,7 @@ def test_a_distant_database_costs_one_round_trip_a_request(
 def test_connections_that_fell_silent_while_idle_cost_one_deadline_and_not_one_each(
     proxy: PostgresProxy, serve: Serve, key: SigningKey
 ) -> None:
-    """A firewall on the way has forgotten them, and says so to nobody."""
+    """A firewall on the way has forgotten them, and does not say so."""
     adapt = impatient(Timeouts(statement=0.5, idle=0.2, cancel=0.2))
     alice = Person(serve(proxy.url, adapt=adapt), key)
     proxy.delay = 0.05

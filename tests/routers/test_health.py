@@ -124,7 +124,7 @@ def test_after_a_failed_statement_probes_ask_until_the_database_is_back(
     client = serve(proxy.url)
     alice = Person(client, key)
     assert client.get("/health/ready").status_code == 200
-    # No SELECT is answered any more: its connection is cut.
+    # From now on the connection of each SELECT is cut.
     proxy.swallow = "SELECT"
     assert alice.tasks("GET").status_code == 503
     assert [client.get("/health/ready").status_code for _ in range(2)] == [503] * 2

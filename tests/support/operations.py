@@ -32,8 +32,8 @@ def example(schema: dict[str, Any]) -> Any:
     """Return a value that a schema accepts; None where it does not say."""
     schema = resolve(schema.get("anyOf", [schema])[0])
     if "properties" in schema:
-        members = {name: example(each) for name, each in schema["properties"].items()}
-        return {name: value for name, value in members.items() if value is not None}
+        fields = {name: example(each) for name, each in schema["properties"].items()}
+        return {name: value for name, value in fields.items() if value is not None}
     if "examples" in schema:
         return schema["examples"][0]
     if schema.get("type") == "boolean":

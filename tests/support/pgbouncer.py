@@ -39,13 +39,13 @@ def running_pgbouncer(
     need_package("pgbouncer")
     url = make_url(database_url)
     port = port or free_port()
-    members = {
+    parameters = {
         "host": url.query.get("host", url.host or "127.0.0.1"),
         "port": url.port or 5432,
         "user": url.username or "postgres",
         "password": url.password,
     }
-    upstream = " ".join(f"{name}='{value}'" for name, value in members.items() if value)
+    upstream = " ".join(f"{name}='{value}'" for name, value in parameters.items() if value)
     configuration = folder / "pgbouncer.ini"
     certificate = folder / "certificate.pem"
     certificate.write_bytes(_certificate())
@@ -53,7 +53,7 @@ def running_pgbouncer(
         _CONFIGURATION.format(upstream=upstream, port=port, certificate=certificate)
     )
     # PgBouncer refuses to run as root; PostgreSQL's own user may use its socket.
-    host = str(members["host"])
+    host = str(parameters["host"])
     user = Path(host).owner() if host.startswith("/") else "nobody"
     command = ["pgbouncer", "--quiet", *(["--user", user] if os.geteuid() == 0 else [])]
     with subprocess.Popen([*command, str(configuration)], stderr=subprocess.DEVNULL) as process:

@@ -54,7 +54,7 @@ class OwnPostgres(Postgres):
         self.start()
 
     def hang(self) -> None:
-        """Let it answer nothing any more, with every connection open."""
+        """Suspend its processes, with every connection open."""
         postmaster, *_ = self._processes()
         # The first one, so that it starts no others.
         postmaster.suspend()
@@ -64,7 +64,7 @@ class OwnPostgres(Postgres):
             self._hung.append(each)
 
     def go_on(self) -> None:
-        """Let it answer again."""
+        """Resume them."""
         while self._hung:
             self._hung.pop().resume()
 

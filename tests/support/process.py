@@ -67,19 +67,19 @@ def start(
 
 
 def failed_start(folder: Path, environment: Mapping[str, str], *options: str) -> tuple[int, str]:
-    """Start uvicorn, which is to stop by itself; gives its exit status and what it said."""
+    """Start uvicorn, which has to stop by itself; return its exit status and its output."""
     with start(folder, environment, *options) as process:
         try:
-            _, said = process.communicate(timeout=90)
+            _, output = process.communicate(timeout=90)
         except subprocess.TimeoutExpired:
             process.terminate()
             raise
-    return process.returncode, said
+    return process.returncode, output
 
 
 @dataclass(frozen=True)
 class Server:
-    """A uvicorn that runs, and the file that it writes its log to: nobody has to read it."""
+    """A running uvicorn, and the file of its log."""
 
     process: subprocess.Popen[str]
     url: str

@@ -29,7 +29,7 @@ class PostgresProxy:
         self.statements: list[str] = []
         self.connections = 0
         self.swallow: str | None = None
-        """Pass on a statement that has this in it, but cut instead of passing its answer back."""
+        """Pass on a statement that has this in it, but cut instead of passing its result back."""
         self.swallows_once = False
         """Do that for one statement only, the first one."""
         self.terminate: str | None = None

@@ -25,7 +25,7 @@ class RedisServer:
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it responds."""
         self._process = subprocess.Popen(
             [
                 *("redis-server", "--port", str(self._port), "--bind", "127.0.0.1"),
@@ -44,12 +44,12 @@ class RedisServer:
                 time.sleep(0.02)
 
     def hang(self) -> None:
-        """Let it answer nothing any more, with every connection open."""
+        """Suspend it, with every connection open."""
         assert self._process
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it answer again."""
+        """Resume it."""
         assert self._process
         os.kill(self._process.pid, signal.SIGCONT)
 

@@ -22,7 +22,7 @@ class Silent:
 def running_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
     """Run a server on a port of its own, or on the one that is given; yield its origin."""
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    # Nobody waits for an answer that is not over when the test is.
+    # A response that is still being sent when the test ends is given up.
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
