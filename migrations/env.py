@@ -162,7 +162,7 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
             connection.rollback()
             while not connection.scalar(try_lock):
                 connection.rollback()
-                time.sleep(0.2)
+                time.sleep(0.5)
         yield
 
 

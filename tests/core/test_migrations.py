@@ -34,7 +34,7 @@ from tests.support.service import make_settings, running_service
 RELEASE_1 = "0002"
 """The newest revision of release 1.0."""
 
-INDEX = "tasks_user_id_title_id"
+INDEX = "tasks_user_id_id"
 Route = Callable[[str], str]
 
 

@@ -91,12 +91,6 @@ def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_
     assert asyncio.run(ask()) == 5_000_000
 
 
-def test_several_processes_bring_the_schema_up_through_it(pooled: str, serve: Serve) -> None:
-    for client in [serve(pooled, migrate_on_start=True) for _ in range(2)]:
-        assert client.get("/health/ready").status_code == 200
-    upgrade(pooled)
-
-
 def test_every_task_endpoint_works_though_each_statement_may_have_another_connection(
     client: httpx.Client, key: SigningKey
 ) -> None:
