@@ -1,7 +1,7 @@
 # docs/operations.md, "In a container", says how to build and run this image.
 
-FROM python:3.12-slim-trixie AS build
-RUN python3 -m pip install --no-cache-dir --root-user-action=ignore uv
+FROM python:3.12.15-slim-trixie AS build
+RUN python3 -m pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 ENV UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3 UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
 # Optional dependencies to include: otel, for OpenTelemetry.
@@ -14,7 +14,7 @@ RUN uv sync --locked --no-dev ${EXTRAS:+--extra $EXTRAS}
 COPY . .
 RUN rm uv.lock && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 
-FROM python:3.12-slim-trixie
+FROM python:3.12.15-slim-trixie
 ENV PATH=/app/.venv/bin:$PATH
 # For `sslrootcert=system`: the libpq of psycopg2's wheel would look into a folder of its builder.
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
@@ -28,11 +28,12 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python3", "-c", "\
 import http.client, os, sys; \
-service = http.client.HTTPConnection('127.0.0.1', os.environ.get('PORT', '8000'), timeout=3); \
+service = http.client.HTTPConnection('localhost', os.environ.get('PORT', '8000'), timeout=3); \
 service.request('GET', '/health'); \
 sys.exit(service.getresponse().status != 200)"]
-# With `exec`, uvicorn takes the shell's place and gets SIGTERM itself. It also reads WEB_CONCURRENCY
-# (worker processes) and FORWARDED_ALLOW_IPS (the proxy's address) from the environment.
-CMD ["sh", "-c", "exec uvicorn main:app --host 0.0.0.0 --port ${PORT:-8000} \
+# `exec` replaces the shell with uvicorn, so that uvicorn receives SIGTERM. Without HOST it listens
+# on IPv4 and IPv6. It also reads WEB_CONCURRENCY (worker processes) and FORWARDED_ALLOW_IPS (the
+# proxy's addresses) from the environment.
+CMD ["sh", "-c", "exec uvicorn main:app --host \"${HOST-}\" --port ${PORT:-8000} \
 --no-server-header --no-access-log --http core.http_protocol:LimitedHttpProtocol \
 --timeout-graceful-shutdown 30 --proxy-headers"]

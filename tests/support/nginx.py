@@ -26,7 +26,6 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    {directives}
     include site.conf;
 }}
 """
@@ -51,17 +50,23 @@ def running_nginx(folder: Path, upstreams: Sequence[int], directives: str = "") 
 
     `directives` are more ones for its `http` block.
     """
-    need_package("nginx")
     port = free_port()
-    (folder / "site.conf").write_text(site(port, upstreams))
+    with running_site(folder, f"{directives}\n{site(port, upstreams)}", port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running_site(folder: Path, text: str, port: int) -> Iterator[None]:
+    """Run an nginx with this configuration, which listens on a port of this machine."""
+    need_package("nginx")
+    (folder / "site.conf").write_text(text)
     main = folder / "nginx.conf"
     # Its workers would otherwise run as a user who may not read this folder.
-    user = "user root;" if os.geteuid() == 0 else ""
-    main.write_text(_MAIN.format(user=user, directives=directives))
+    main.write_text(_MAIN.format(user="user root;" if os.geteuid() == 0 else ""))
     command = ["nginx", "-e", "error.log", "-p", str(folder), "-c", str(main)]
     with subprocess.Popen(command, cwd=folder) as process:
         try:
             await_port(port)
-            yield f"http://127.0.0.1:{port}"
+            yield
         finally:
             process.terminate()

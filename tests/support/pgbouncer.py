@@ -48,7 +48,7 @@ def running_pgbouncer(
     upstream = " ".join(f"{name}='{value}'" for name, value in parameters.items() if value)
     configuration = folder / "pgbouncer.ini"
     certificate = folder / "certificate.pem"
-    certificate.write_bytes(_certificate())
+    certificate.write_bytes(make_certificate())
     configuration.write_text(
         _CONFIGURATION.format(upstream=upstream, port=port, certificate=certificate)
     )
@@ -65,8 +65,8 @@ def running_pgbouncer(
             process.kill()
 
 
-def _certificate() -> bytes:
-    """Make a key, and a certificate that it has signed for itself."""
+def make_certificate() -> bytes:
+    """Return a new key and a self-signed certificate for localhost."""
     key = Ed25519PrivateKey.generate()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
