@@ -1,21 +1,28 @@
-"""HTTP protocol with limits on header size, header time, pipelining and unread responses.
+"""HTTP protocol with limits on header size, header time, pipelining and slow readers.
 
-uvicorn has none of these limits: its `httptools` protocol waits for headers for ever and keeps all
-of them, reads on while its pipeline is full, and waits for ever for a response to be read. It also
-ignores the body of a request that asks for an upgrade. When the server is told to end, it closes a
-connection that has just been answered under the client's next request. In production uvicorn is
-started with `--http core.http_protocol:LimitedHttpProtocol`.
+uvicorn's `httptools` protocol has no limit on the time or the size of headers, keeps reading while
+its pipeline is full, and waits for ever for a response to be read. It sends chunked responses to
+HTTP/1.0 clients and ignores the body of a request that asks for an upgrade. At shutdown it closes
+idle connections at once, when the client may just be sending its next request. In production
+uvicorn is started with `--http core.http_protocol:LimitedHttpProtocol`.
 
 It builds on parts of uvicorn that are not public: hence the upper bound in `pyproject.toml`, and
 tests/core/test_http_protocol.py.
 """
 
 import asyncio
+import fcntl
+import socket
+import struct
+import sys
+import termios
 from asyncio import BaseTransport, TimerHandle
+from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, Final, override
 
 import httptools
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -24,24 +31,28 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from core.logs import request_id_var
-from core.middleware import log_request, new_request_id, safe_headers
+from core.middleware import ResponseCutError, log_request, new_request_id, safe_headers
 from core.problems import FieldError, problem_response
 
 MAX_HEADERS_SIZE: Final = 64 * 1024
-"""How many bytes of a request line and its headers are kept, and one read of the socket beyond."""
+"""The largest request line with headers, in bytes."""
 MAX_PIPELINED: Final = 8
-"""How many requests of one connection wait for those before them …"""
+"""How many requests of a connection may wait for those before them, until parsing stops."""
 PIECE_SIZE: Final = 1024
-"""… and those that end in one piece of this many bytes; the rest is not parsed yet."""
+"""How many bytes are parsed at once: requests that end in one piece may exceed MAX_PIPELINED."""
+MAX_UNSENT: Final = 64 * 1024
+"""How many bytes of a response the kernel holds beside those on their way to the client."""
+MIN_READING_RATE: Final = 4096
+"""The least that a client has to take of its responses, in bytes a second."""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's own HTTP/1.1, with limits on what a client may do before and after a request."""
+    """uvicorn's HTTP/1.1 with limits on what a client may do before and after a request."""
 
     header_seconds: ClassVar[float] = 10
     """How long a request line and its headers may take to arrive."""
-    unread_seconds: ClassVar[float] = 30
-    """A client that takes nothing of its response is disconnected after once to twice as long."""
+    reading_seconds: ClassVar[float] = 30
+    """For how long a client may take less than MIN_READING_RATE."""
     linger_seconds: ClassVar[float] = 3
     """How long an idle connection is kept at shutdown; a proxy keeps its own for less."""
 
@@ -49,8 +60,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._application = self.app
         self.app = self._run
-        self._timer: TimerHandle | None = None
-        self._watch: TimerHandle
+        self._header_timer: TimerHandle | None = None
+        self._reading_timer: TimerHandle | None = None
         self._headers_size = 0
         self._unparsed = b""
         self._is_parsing = False
@@ -60,13 +71,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refusal: str | None = None
         self._running: RequestResponseCycle | None = None
         self._reading: asyncio.Task[Any] | None = None
-        self._has_drained = False
 
     @override
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type] # it is for TCP
+        self._socket = transport.get_extra_info("socket")
+        # pause_writing is called when more waits than a client may leave, and resume_writing when
+        # it has taken all of it.
+        high = int(MIN_READING_RATE * self.reading_seconds)
+        self.transport.set_write_buffer_limits(high=high, low=0)
+        # The kernel would take megabytes, and deliver them after the end of the connection.
+        with suppress(OSError):  # a Unix socket
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
         self._expect_headers()
-        self._watch_unread(0)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -82,10 +99,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; uvicorn would take the trailers of a chunked body for headers too.
+        """Add a header, but no trailer of a chunked body, as uvicorn does (RFC 9110 §6.5.1).
 
-        What a proxy put into the headers would be overwritten by what its client sent behind the
-        body (RFC 9110 §6.5.1).
+        A client's trailers would overwrite the headers that a proxy has set.
         """
         if not self._is_in_body:
             super().on_header(name, value)
@@ -99,12 +115,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._is_in_body = True
         super().on_headers_complete()
         if self._is_ending:
-            # Its response says that it is the connection's last.
+            # Its response has `Connection: close`.
             self.cycle.keep_alive = False
 
     @override
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; what is around it, such as trailers, has the headers' limit."""
+        """Add a part of the body; chunk extensions and trailers count as headers."""
         self._headers_size = 0
         super().on_body(body)
 
@@ -121,9 +137,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Start the next request of the pipeline, and read on once it is empty."""
         super().on_response_complete()
         if self.transport.is_closing():
-            return
-        if self._running is not self.cycle:
-            # Not the last one of the pipeline.
+            self._watch_reader()
+        elif self._running is not self.cycle:
+            # The pipeline has more.
             self.flow.pause_reading()
         elif self._refusal is not None:
             self.send_400_response(self._refusal)
@@ -131,12 +147,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._parse()
 
     @override
-    def shutdown(self) -> None:
-        """Take one more request at most before the process ends, and say so in its response.
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_reader()
 
-        It may be on its way already, from a client that was told nothing, and that could not tell
-        whether a POST was taken (RFC 9112 §9.6). uvicorn's own way is for a connection on which
-        nobody may send: one whose response has yet to begin.
+    @override
+    def shutdown(self) -> None:
+        """Accept one more request before the process ends, with `Connection: close`.
+
+        The client of an idle connection may be sending one already, and could not tell whether a
+        POST was carried out (RFC 9112 §9.6). Where a response has yet to begin, it can have the
+        header itself, as uvicorn does it.
         """
         self._is_ending = True
         if self.cycle is None or self.cycle.response_started:
@@ -146,10 +167,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP like everything else: with a problem, an id, and a log line.
+        """Answer malformed HTTP with a 400 problem document, and log it.
 
-        The origin of the page that has sent it is not known, so it carries no CORS headers. The
-        requests before it are answered first: the client could take this for their response.
+        It has no CORS headers, because the origin is not known. Requests before it are answered
+        first: the client could take this for their response.
         """
         if self._is_behind_others:
             self._refusal = msg
@@ -165,28 +186,33 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[400] + lines + b"\r\n" + bytes(response.body))
-        self.transport.close()
+        self._close()
         token = request_id_var.set(request_id)
         log_request(method="(none)", route="(none)", status=400, milliseconds=0, user_id=None)
         request_id_var.reset(token)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting, and give up a read whose client has gone; a write is carried out."""
+        """Cancel a GET whose client has gone; a write is carried out."""
         self._stop_waiting()
-        self._watch.cancel()
+        self._stop_watching()
         super().connection_lost(exc)
         if self._running is not None:
-            # uvicorn tells the last request of the pipeline, which may be another one.
+            # uvicorn marks the last request of the pipeline, which may be another one.
             self._running.disconnected = True
             self._running.message_event.set()
         if self._reading is not None:
             self._reading.cancel()
 
     @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    @override
     def resume_writing(self) -> None:
-        self._has_drained = True
         super().resume_writing()
+        self._stop_watching()
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -195,30 +221,44 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_behind_others(self) -> bool:
-        """Whether requests that were read completely still wait for their response."""
+        """Whether requests that arrived completely still wait for their response."""
         if self.cycle is None or self.cycle.response_complete:
             return False
         is_first = self._running is self.cycle and not self.cycle.response_started
         return not (is_first and self._is_in_body)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; a request that only reads may be cancelled by `connection_lost`."""
-        if scope["method"] not in ("GET", "HEAD"):
-            await self._application(scope, receive, send)
-            return
-        task = self._reading = asyncio.current_task()
+        """Run the application; `connection_lost` may cancel it when the request only reads."""
+        cycle = self._running
+        assert cycle is not None  # noqa: S101 - uvicorn has just started it
+        if scope["http_version"] == "1.0":
+            send = partial(self._send_unchunked, cycle, send)
+        task = asyncio.current_task()
+        if scope["method"] in ("GET", "HEAD"):
+            self._reading = task
         try:
             await self._application(scope, receive, send)
+        except ResponseCutError:
+            self._reset()
+            # Otherwise uvicorn would log that the response is not complete.
+            cycle.disconnected = True
         except asyncio.CancelledError:
             if not self.transport.is_closing():
                 raise
         finally:
-            # The next one of the pipeline may have begun when this one's response was complete.
+            # The next request of the pipeline may have begun when this response was complete.
             if self._reading is task:
                 self._reading = None
 
+    @staticmethod
+    async def _send_unchunked(cycle: RequestResponseCycle, send: Send, message: Message) -> None:
+        """Send to an HTTP/1.0 client; the response ends with the connection (RFC 9112 §7.1)."""
+        cycle.chunked_encoding = False
+        cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
     def _parse(self) -> None:
-        """Parse what has arrived, until enough requests wait in the pipeline."""
+        """Parse what has arrived, until the pipeline is full."""
         if self._is_parsing:
             return
         self._is_parsing = True
@@ -232,10 +272,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _parse_piece(self, piece: bytes) -> None:
-        """Parse a piece. What comes after a response has to become headers in time as well.
+        """Parse a piece. After a response, the headers of the next request have a time limit.
 
-        That may be the rest of a body that was not read, or blank lines: each piece of it has
-        just stopped uvicorn's own clock for idle connections.
+        Blank lines, or the rest of a body that was not read, stop uvicorn's keep-alive timer.
         """
         self._headers_size += len(piece)
         self._unset_keepalive_if_required()
@@ -243,13 +282,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
             if self.parser.get_method() == b"CONNECT":
-                self.send_400_response("This is no proxy.")
+                self.send_400_response("This server is not a proxy.")
                 return
             self._decline_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_headers()
         if self._headers_size > MAX_HEADERS_SIZE and not self.transport.is_closing():
             self.send_400_response("The request's headers are too long.")
@@ -276,18 +315,48 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._unparsed = b"\r\n".join([*lines, b"", b""]) + rest + self._unparsed
 
     def _expect_headers(self) -> None:
-        self._timer = self.loop.call_later(self.header_seconds, self.transport.close)
+        self._header_timer = self.loop.call_later(self.header_seconds, self._close)
 
     def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
-    def _watch_unread(self, unread_before: int) -> None:
-        """Abort clients that stopped reading: `close()` would wait for the write buffer."""
-        unread = self.transport.get_write_buffer_size()
-        if unread and unread == unread_before and not self._has_drained:
-            self.transport.abort()
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch_reader()
+
+    def _reset(self) -> None:
+        """Reset the connection, with all that still waits to be sent.
+
+        Any client sees that the response is cut: to an HTTP/1.0 client an orderly end would mean
+        that it is complete. The kernel would keep megabytes for a client that does not read.
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _watch_reader(self) -> None:
+        """Reset the connection in time unless the client takes enough; `close()` would wait."""
+        self._stop_watching()
+        if self.transport.get_write_buffer_size():
+            self._reading_timer = self.loop.call_later(
+                self.reading_seconds, self._check_reader, self._unread_size()
+            )
+
+    def _check_reader(self, unread_before: int) -> None:
+        if unread_before - self._unread_size() < MIN_READING_RATE * self.reading_seconds:
+            self._reset()
         else:
-            self._has_drained = False
-            self._watch = self.loop.call_later(self.unread_seconds, self._watch_unread, unread)
+            self._watch_reader()
+
+    def _stop_watching(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _unread_size(self) -> int:
+        """Return how many bytes the client has not acknowledged, in the kernel's buffer too."""
+        unacknowledged = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(
+            unacknowledged, sys.byteorder
+        )

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -42,7 +43,8 @@ class RequestLogMiddleware:
     """Identify each request, in its response and in every log line, and log its outcome.
 
     The caller's `X-Request-ID` is kept when it is a harmless one. As the outermost middleware it
-    adds what every response carries: no sniffing, no caching. HEAD is GET without the body.
+    adds what every response carries: no sniffing, no caching. HEAD is GET that ends after the
+    headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -63,18 +65,30 @@ class RequestLogMiddleware:
         is_head = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if is_head else scope
         status = 0
+        head = asyncio.timeout(None)
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *headers]
-            elif is_head and "body" in message:
-                message = {**message, "body": b""}
-            await send(message)
+                await send(message)
+            elif not is_head:
+                await send(message)
+            else:
+                await send({"type": "http.response.body"})
+                if message.get("more_body"):
+                    # A stream would go on to read all of its pages: cancel it.
+                    head.reschedule(0)
+                    await asyncio.Event().wait()
 
         try:
-            await self.app(inner, receive, sending)
+            if is_head:
+                with suppress(TimeoutError):
+                    async with head:
+                        await self.app(inner, receive, sending)
+            else:
+                await self.app(inner, receive, sending)
         finally:
             log_request(
                 method=scope["method"],
@@ -129,18 +143,25 @@ def _declared_size(scope: Scope) -> int:
     return int(size) if size.isascii() and size.isdigit() else 0
 
 
+class ResponseCutError(Exception):
+    """The response has begun and cannot be completed: its connection has to end."""
+
+
 class ProblemMiddleware:
     """Answer 413 for bodies that are too long, 400 for slow ones, 500 for unhandled errors.
 
-    It stands inside the CORS middleware, so that a browser may read these responses too: FastAPI's
-    own body limit and error page stand outside, and answer in plain text.
+    Raises ResponseCutError for an error after the response has begun. It stands inside the CORS
+    middleware, so that a browser may read these responses too: FastAPI's own body limit and error
+    page stand outside, and answer in plain text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and see that it is answered, whatever happens."""
+    async def __call__(  # noqa: C901 - what its functions share is of one request
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass the request on, and respond to any error."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -151,8 +172,8 @@ class ProblemMiddleware:
 
         async def receiving() -> Message:
             nonlocal received, deadline, is_complete
-            if is_complete:
-                # What is waited for now is the end of the connection.
+            if is_complete or is_started:
+                # The body is complete, or not needed; the next message is http.disconnect.
                 return await receive()
             if deadline is None and _declared_size(scope) > MAX_BODY_SIZE:
                 raise TooLargeError(MAX_BODY_SIZE)
@@ -161,6 +182,8 @@ class ProblemMiddleware:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
+                if is_started:
+                    return await receive()
                 raise BadRequestError(
                     "body",
                     f"This took longer than {BODY_SECONDS} seconds to arrive",
@@ -168,7 +191,7 @@ class ProblemMiddleware:
                 ) from None
             is_complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > MAX_BODY_SIZE:
+            if received > MAX_BODY_SIZE and not is_started:
                 raise TooLargeError(MAX_BODY_SIZE)
             return message
 
@@ -179,12 +202,23 @@ class ProblemMiddleware:
 
         try:
             await self.app(scope, receiving, sending)
-        except Exception:
-            logger.exception("unhandled error")
+        except Exception as error:
             if is_started:
-                raise
+                _log_cut(error)
+                raise ResponseCutError from None
+            logger.exception("unhandled error")
             response = problem_response(500, InternalError.usual_detail)
             await response(scope, receive, send)
+
+
+def _log_cut(error: Exception) -> None:
+    """Log an error after the response has begun: in one line, unless it is a bug."""
+    # Starlette raises RuntimeError from an error that has a handler.
+    cause = error.__cause__ if isinstance(error, RuntimeError) else None
+    if cause is None:
+        logger.error("unhandled error", exc_info=error)
+    else:
+        logger.error("response cut off: %s", " ".join(str(getattr(cause, "orig", cause)).split()))
 
 
 class ProblemCORSMiddleware(CORSMiddleware):

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,8 +13,10 @@ import httpx
 import psutil
 import pytest
 
+from core.middleware import BODY_SECONDS
 from tests.support.database import Activity, execute, wait_until
 from tests.support.keyserver import KeyServer
+from tests.support.nginx import running_nginx
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.process import Server, production_options, running_server, variables
 from tests.support.proxy import PostgresProxy
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 POOL_SIZE = 10
 LONG_LIST = 5_000
+ONLY_GET = {"transfer-encoding", "x-request-id", "date"}
+"""Headers that HEAD need not have, or that differ each time."""
 
 
 @pytest.fixture(params=["direct", "pooled"])
@@ -116,31 +120,106 @@ def pages(proxy: PostgresProxy) -> int:
     return sum("string_agg" in each for each in proxy.statements)
 
 
-def begin_list(server: Server, person: Person) -> socket.socket:
+def begin_list(server: Server, person: Person, version: bytes = b"1.1") -> socket.socket:
     """Ask for a list on a connection that takes little of it."""
     peer = socket.socket()
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     url = httpx.URL(server.url)
     peer.connect((url.host, url.port or 80))
-    peer.sendall(request(person.id, person.token, "GET"))
+    peer.sendall(request(person.id, person.token, "GET").replace(b"/1.1", b"/" + version))
     assert peer.recv(12) == b"HTTP/1.1 200"
     return peer
 
 
-def test_a_list_that_is_cut_off_in_the_middle_ends_its_connection_and_is_logged(
-    server: Server, reader: Person, proxy: PostgresProxy
+@pytest.mark.parametrize("fault", ["silence", "busy"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_list_whose_next_page_cannot_be_read_is_cut_and_logged_in_one_line(  # noqa: PLR0913, PLR0917
+    server: Server,
+    reader: Person,
+    proxy: PostgresProxy,
+    key: SigningKey,
+    database_url: str,
+    fault: str,
+    version: bytes,
 ) -> None:
-    """The client can tell: the last chunk is missing (RFC 9112 §8)."""
-    with begin_list(server, reader) as peer:
-        proxy.swallow = "string_agg"
-        received = b""
-        while part := peer.recv(1_000_000):
-            received += part
+    """The last chunk is missing (RFC 9112 §8); an HTTP/1.0 client sees a reset."""
+    received = b""
+    end = b""
+    with ExitStack() as stack:
+        stack.callback(setattr, proxy, "swallow", None)
+        peer = stack.enter_context(begin_list(server, reader, version))
+        if fault == "silence":
+            proxy.swallow = "string_agg"
+        else:
+            threads = stack.enter_context(ThreadPoolExecutor(POOL_SIZE))
+            activity = stack.enter_context(closing(Activity(database_url)))
+            others = [Person(reader.client, key) for _ in range(POOL_SIZE)]
+            stack.enter_context(activity.locking("LOCK TABLE tasks"))
+            for other in others:
+                threads.submit(other.create)
+            activity.await_waiting(POOL_SIZE)
+        try:
+            while part := peer.recv(1_000_000):
+                received += part
+        except ConnectionResetError:
+            end = b"reset"
     assert received.count(b'"long"') < LONG_LIST
-    assert not received.endswith(b"0\r\n\r\n")
-    proxy.swallow = None
+    assert end or (version == b"1.1" and not received.endswith(b"0\r\n\r\n"))
     assert len(reader.tasks("GET").json()) == LONG_LIST
-    assert "ERROR" in server.log.read_text()
+    log = server.log.read_text()
+    assert log.count("ERROR") == log.count("response cut off") == 1
+    assert "Traceback" not in log
+
+
+def test_a_list_goes_on_whatever_body_its_request_has(server: Server, reader: Person) -> None:
+    chunked = b"Transfer-Encoding: chunked\r\nHost"
+    asked = request(reader.id, reader.token, "GET").replace(b"Host", chunked)
+    with connect(server.url) as peer:
+        peer.sendall(asked)
+        received = peer.recv(12)
+        peer.sendall(b"%x\r\n" % 100_000 + b"x" * 100_000)
+        # The rest of the body does not come in time either.
+        time.sleep(BODY_SECONDS + 1)
+        while not received.endswith(b"0\r\n\r\n"):
+            part = peer.recv(1_000_000)
+            assert part
+            received += part
+    assert "ERROR" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("path", ["/api/me/tasks", "/api/auth/me/export"])
+@pytest.mark.parametrize("is_behind_nginx", [False, True], ids=["direct", "nginx"])
+def test_head_of_a_stream_reads_one_page_and_has_the_headers_of_get(  # noqa: PLR0913
+    server: Server,
+    reader: Person,
+    proxy: PostgresProxy,
+    tmp_path: Path,
+    path: str,
+    *,
+    is_behind_nginx: bool,
+) -> None:
+    with ExitStack() as stack:
+        url = server.url
+        if is_behind_nginx:
+            url = stack.enter_context(running_nginx(tmp_path, [httpx.URL(url).port or 80] * 3))
+        client = stack.enter_context(httpx.Client(base_url=url, headers=reader.headers))
+        counts = [pages(proxy)]
+        responses = []
+        for method in ("HEAD", "GET"):
+            responses.append(client.request(method, path))
+            # What would still be read.
+            time.sleep(0.5)
+            counts.append(pages(proxy))
+    head, get = (
+        {name: value for name, value in each.headers.items() if name not in ONLY_GET}
+        for each in responses
+    )
+    assert head == get
+    assert [each.status_code for each in responses] == [200, 200]
+    assert (responses[0].content, responses[1].content.count(b'"long"')) == (b"", LONG_LIST)
+    # Of a long list, the first page may take two statements.
+    assert counts[1] - counts[0] <= 2
+    assert counts[2] - counts[1] >= LONG_LIST // 1000
 
 
 def test_a_list_whose_connections_break_between_its_pages_goes_on(
