@@ -1,13 +1,13 @@
 """The application: settings, middleware, error handlers and routers are put together here."""
 
 import gc
+import logging
 import sys
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx
 from fastapi import FastAPI, status
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from uvicorn.config import STARTUP_FAILURE
 
 from core.database import DatabaseHealth, make_engine
+from core.http_client import make_client
 from core.logs import configure_logging, flush_logs
 from core.middleware import (
     REQUEST_ID,
@@ -36,6 +37,8 @@ from utils.jwks import KeySet
 from utils.security import PasswordHasher
 from utils.tokens import TokenVerifier
 
+logger = logging.getLogger(__name__)
+
 
 def create_app(settings: Settings) -> FastAPI:
     """Create an application; what it opens, its lifespan opens and closes."""
@@ -47,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
             await upgrade_at_start(url)
         async with AsyncExitStack() as stack:
             stack.callback(flush_logs)
-            client = await stack.enter_async_context(httpx.AsyncClient())
+            client = await stack.enter_async_context(make_client(settings.jwks_url))
             app.state.settings = settings
             app.state.database_health = DatabaseHealth()
             app.state.engine = make_engine(url, settings.db_pool_size)
@@ -115,6 +118,8 @@ def __getattr__(name: str) -> FastAPI:
         # With --workers, uvicorn would start any other worker that ends again and again.
         sys.exit(STARTUP_FAILURE)
     configure_logging(settings.log_format)
+    if settings.jwt_issuer.endswith("/"):
+        logger.warning("JWT_ISSUER ends with a slash: Better Auth's iss is an origin without one")
     app = globals()["app"] = create_app(settings)
     # Freeze start-up objects: scanning them stalls requests for most of a tenth of a second, about
     # once a second under load.

@@ -17,7 +17,6 @@ To write a revision, change the models and run:
 
 import importlib
 import logging
-import os
 import pkgutil
 import threading
 import time
@@ -31,7 +30,6 @@ from alembic import context
 from alembic.migration import MigrationContext
 from alembic.operations import MigrationScript
 from alembic.util import CommandError
-from dotenv import dotenv_values
 from psycopg2 import errors as pg
 from psycopg2.extensions import parse_dsn
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
@@ -40,6 +38,7 @@ from sqlmodel import SQLModel
 import models
 from core.driver import CONNECT_SECONDS, check_encoding
 from core.migrations import VERSION_TABLE
+from core.settings import ConfigurationError, load_database_url
 
 PAUSE_SECONDS: Final = 3
 """How long a revision waits before it tries again to get its locks."""
@@ -101,10 +100,10 @@ for module in pkgutil.iter_modules(models.__path__, "models."):
 
 
 def _url() -> str:
-    url = os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL")
-    if not url:
-        raise CommandError("DATABASE_URL: missing; expected postgresql://user:password@host/db")
-    return url
+    try:
+        return load_database_url()
+    except ConfigurationError as error:
+        raise CommandError(str(error)) from None
 
 
 def _make_engine(url: str) -> sa.Engine:

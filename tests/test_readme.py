@@ -24,7 +24,7 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
             expected = ",".join(expected)
         if isinstance(expected, SecretStr):
             expected = expected.get_secret_value()
-        assert default == str(expected).replace("True", "true"), name
+        assert default == str(expected).replace("True", "true").replace("False", "false"), name
 
 
 def test_the_example_has_every_variable() -> None:

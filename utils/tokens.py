@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,8 +68,8 @@ class TokenVerifier:
         self._clock = clock
         self._remembered: LRUCache[bytes, _Verified] = LRUCache(max_remembered)
 
-    async def verify(self, token: str, issuer: str, audience: str) -> Claims:
-        """Return the claims of a valid token of this issuer for this audience.
+    async def verify(self, token: str, issuer: str, audiences: Collection[str]) -> Claims:
+        """Return the claims of a valid token of this issuer for one of these audiences.
 
         Raises InvalidTokenError for any other string, and KeysUnavailableError when there is no
         key to check it with.
@@ -85,8 +85,8 @@ class TokenVerifier:
         if claims.issuer != issuer:
             _explain("iss", claims.issuer, issuer)
             raise InvalidTokenError("The token is of another issuer (iss) than the one expected.")
-        if audience not in claims.audiences:
-            _explain("aud", ", ".join(sorted(claims.audiences)), audience)
+        if claims.audiences.isdisjoint(audiences):
+            _explain("aud", ", ".join(sorted(claims.audiences)), ", ".join(audiences))
             raise InvalidTokenError("The token is for another audience (aud) than this service.")
         if self._clock() >= claims.expires_at + LEEWAY_SECONDS:
             self._remembered.pop(digest, None)

@@ -142,10 +142,10 @@ def make_server() -> Server:
 def create_mcp_app(settings: Settings | None = None) -> FastAPI:
     """Create the service with `/mcp`; without settings, with those of the environment."""
     settings = settings or load_settings()
-    (resource,) = (each for each in settings.jwt_audience.split(",") if each.endswith("/mcp"))
-    others = ",".join(each for each in settings.jwt_audience.split(",") if each != resource)
+    (resource,) = (each for each in settings.jwt_audience if each.endswith("/mcp"))
+    others = tuple(each for each in settings.jwt_audience if each != resource)
     app = create_app(settings.model_copy(update={"jwt_audience": others}))
-    own = settings.model_copy(update={"jwt_audience": resource})
+    own = settings.model_copy(update={"jwt_audience": (resource,)})
     security = TransportSecuritySettings(
         allowed_hosts=[urlsplit(resource).netloc], allowed_origins=list(settings.cors_origins)
     )

@@ -59,7 +59,7 @@ async def verify_each(url):
     async with httpx.AsyncClient() as client:
         verifier = TokenVerifier(KeySet(url, client))
         for key in keys:
-            await verifier.verify(key.token(), ISSUER, AUDIENCE)
+            await verifier.verify(key.token(), ISSUER, [AUDIENCE])
 
 
 with running_key_server(*keys) as server:

@@ -558,7 +558,7 @@ async def verified(keys: KeySet, *tokens: str) -> list[bool]:
 
     async def verify(token: str) -> bool:
         try:
-            return bool(await verifier.verify(token, ISSUER, AUDIENCE))
+            return bool(await verifier.verify(token, ISSUER, [AUDIENCE]))
         except InvalidTokenError:
             return False
 

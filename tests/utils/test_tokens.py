@@ -50,7 +50,7 @@ def verify(keys: Keys) -> Iterator[Verify]:
     with running_key_server(*keys.values()) as server, asyncio.Runner() as runner:
         client = httpx.AsyncClient()
         verifier = TokenVerifier(KeySet(server.url, client))
-        yield lambda token: runner.run(verifier.verify(token, ISSUER, AUDIENCE))
+        yield lambda token: runner.run(verifier.verify(token, ISSUER, [AUDIENCE]))
         runner.run(client.aclose())
 
 
@@ -117,6 +117,17 @@ def test_what_the_contract_leaves_open_is_accepted(
     verify: Verify, keys: Keys, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
     assert verify(keys["EdDSA"].token(header, **claims))
+
+
+def test_one_of_several_audiences_is_enough(
+    database_url: str, key: SigningKey, key_server: KeyServer
+) -> None:
+    settings = make_settings(database_url, key_server.url, jwt_audience="https://a.example, b")
+    with running_service(settings) as client:
+        for aud in ("https://a.example", "b", ["c", "b"]):
+            assert ask(client, key.token(aud=aud)).status_code == 200
+        for aud in ("c", "a", ["c"], "https://a.example, b", AUDIENCE):
+            assert ask(client, key.token(aud=aud)).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["jku", "x5u"])
@@ -279,7 +290,7 @@ def with_verifier(
             keys = KeySet(server.url, client, key_clock)
             verifier = TokenVerifier(keys, clock, max_remembered)
             try:
-                await work(lambda token: verifier.verify(token, ISSUER, AUDIENCE), keys)
+                await work(lambda token: verifier.verify(token, ISSUER, [AUDIENCE]), keys)
             finally:
                 await keys.aclose()
 
