@@ -7,7 +7,9 @@ import tarfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.conftest import MakeDatabase
@@ -17,6 +19,7 @@ from tests.support.keyserver import KeyServer
 from tests.support.nginx import running_nginx
 from tests.support.process import ROOT, variables
 from tests.support.replicas import replicas
+from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
 pytestmark = pytest.mark.serial
@@ -55,6 +58,9 @@ def test_a_rolling_upgrade_and_the_way_back_under_load_fail_no_request_and_lose_
             each.options = release_1
             each.start()
             each.await_ready()
+        person = Person(running.enter_context(httpx.Client(base_url=url, timeout=30)), key)
+        once = {"json": {"title": "Buy milk"}, "headers": {"Idempotency-Key": uuid4().hex}}
+        created = person.tasks("POST", **once)
         for options in ((), release_1):
             with load(url, key, database_url) as responses:
                 time.sleep(0.5)
@@ -65,5 +71,7 @@ def test_a_rolling_upgrade_and_the_way_back_under_load_fail_no_request_and_lose_
                     each.await_ready()
                     time.sleep(0.5)
             assert {status for _, status in responses()} == {200, 201, 204}
+            repeated = person.tasks("POST", **once)
+            assert (repeated.status_code, repeated.json()["id"]) == (201, created.json()["id"])
     assert execute(database_url, "SELECT version_num FROM alembic_version") == [("0002",)]
     assert execute(database_url, "SELECT count(*) FROM todo_backend_version") == [(1,)]
