@@ -92,16 +92,11 @@ def test_more_attempts_than_the_limit_are_429_on_signup_and_login_together(run: 
             assert 1 <= int(response.headers["retry-after"]) <= 60
             assert response.headers["access-control-allow-origin"] == ORIGIN
             assert "Retry-After" in response.headers["access-control-expose-headers"]
-        assert client.get("/health").status_code == 200
         assert_problem(client.get("/api/auth/me"), 401)
-
-
-def test_after_the_time_in_the_response_there_is_another_attempt(run: Run) -> None:
-    with run("2/second") as client:
-        responses = [attempt(client) for _ in range(3)]
-        assert_problem(responses[-1], 429)
-        time.sleep(int(responses[-1].headers["retry-after"]))
-        assert_problem(attempt(client), 400)
+    with run("1/second") as client:
+        assert statuses(client, 2) == [400, 429]
+        time.sleep(1)
+        assert statuses(client, 1) == [400]
 
 
 def test_behind_a_trusted_proxy_each_network_has_its_own_limit(run: Run) -> None:
@@ -251,27 +246,23 @@ def test_the_right_password_is_429_when_the_tenth_failure_comes_while_it_is_chec
 LIMIT = limits.parse("100/hour")
 
 
-def cost(others: int) -> float:
+async def cost(others: int) -> float:
     """Return the processor time of 20 attempts, beside those of others."""
-
-    async def measure() -> float:
-        limiter = MemoryLimiter()
-        for number in range(others):
+    limiter = MemoryLimiter()
+    for number in range(others):
+        await limiter.hit(LIMIT, "address", f"client {number}")
+    least = math.inf
+    for _ in range(3):
+        begun = time.process_time()
+        for number in range(20):
             await limiter.hit(LIMIT, "address", f"client {number}")
-        least = math.inf
-        for _ in range(3):
-            begun = time.process_time()
-            for number in range(20):
-                await limiter.hit(LIMIT, "address", f"client {number}")
-            least = min(least, time.process_time() - begun)
-        return least
-
-    return asyncio.run(measure())
+        least = min(least, time.process_time() - begun)
+    return least
 
 
 def test_an_attempt_costs_no_more_when_many_others_have_tried() -> None:
     # A look at each of them would cost some hundred times as much.
-    assert cost(others=20_000) < 10 * cost(others=20)
+    assert asyncio.run(cost(others=20_000)) < 10 * asyncio.run(cost(others=20))
 
 
 def test_of_too_many_clients_the_least_recent_one_is_forgotten_and_no_account() -> None:
@@ -291,13 +282,6 @@ def test_of_too_many_clients_the_least_recent_one_is_forgotten_and_no_account() 
 
 
 # In Redis
-
-
-@pytest.fixture
-def replicas(run: Run, redis_server: RedisServer) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """Run two services that count in one Redis."""
-    with run("5/minute", redis_server.url) as one, run("5/minute", redis_server.url) as two:
-        yield one, two
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -329,49 +313,44 @@ def test_two_services_share_the_limits_and_redis_does_not_learn_addresses_of_acc
 
 @pytest.mark.slow
 def test_without_redis_sign_in_goes_on_with_a_limit_in_memory_and_comes_back_to_it(
-    replicas: tuple[httpx.Client, httpx.Client],
-    redis_server: RedisServer,
-    caplog: pytest.LogCaptureFixture,
+    run: Run, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    one, two = replicas
-    assert statuses(one, 5) == [400] * 5
-    assert statuses(two, 1) == [429]
+    with run("5/minute", redis_server.url) as one, run("5/minute", redis_server.url) as two:
+        assert statuses(one, 5) == [400] * 5
+        assert statuses(two, 1) == [429]
 
-    redis_server.kill()
-    for each in replicas:
+        redis_server.kill()
+        for each in (one, two):
+            caplog.clear()
+            assert statuses(each, 7) == [400] * 5 + [429] * 2
+            (warning,) = warnings(caplog)
+            assert warning.startswith("Redis cannot be used (ConnectionError)")
         caplog.clear()
-        assert statuses(each, 7) == [400] * 5 + [429] * 2
-        (warning,) = warnings(caplog)
-        assert warning.startswith("Redis cannot be used (ConnectionError)")
-    caplog.clear()
-    time.sleep(RETRY_SECONDS)
-    # It has been tried again by now, in vain, and that is not logged again.
-    assert statuses(one, 1) == statuses(two, 1) == [429]
-    assert warnings(caplog) == []
+        time.sleep(RETRY_SECONDS)
+        # It has been tried again by now, in vain, and that is not logged again.
+        assert statuses(one, 1) == statuses(two, 1) == [429]
+        assert warnings(caplog) == []
 
-    redis_server.start()
-    time.sleep(RETRY_SECONDS)
-    seen = [attempt(each).status_code for each in (one, two, one, two, one, two, one)]
-    assert seen == [400] * 5 + [429] * 2
-    back = [each.getMessage() for each in caplog.records if "used again" in each.getMessage()]
-    assert len(back) == len(replicas)
+        redis_server.start()
+        time.sleep(RETRY_SECONDS)
+        seen = [attempt(each).status_code for each in (one, two, one, two, one, two, one)]
+        assert seen == [400] * 5 + [429] * 2
+    assert len([each for each in caplog.messages if "used again" in each]) == 2
     assert warnings(caplog) == []
     assert REDIS_PASSWORD not in caplog.text
 
 
 def test_a_redis_that_hangs_holds_up_one_request_for_half_a_second_and_the_others_not_at_all(
-    replicas: tuple[httpx.Client, httpx.Client],
-    redis_server: RedisServer,
-    caplog: pytest.LogCaptureFixture,
+    run: Run, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one, _ = replicas
-    assert statuses(one, 1) == [400]
-    redis_server.hang()
-    try:
-        responses = [attempt(one) for _ in range(6)]
-    finally:
-        redis_server.go_on()
+    with run("5/minute", redis_server.url) as client:
+        assert statuses(client, 1) == [400]
+        redis_server.hang()
+        try:
+            responses = [attempt(client) for _ in range(6)]
+        finally:
+            redis_server.go_on()
     assert [each.status_code for each in responses] == [400] * 5 + [429]
     first, *others = [each.elapsed.total_seconds() for each in responses]
     assert REDIS_SECONDS <= first < 2 * REDIS_SECONDS
@@ -407,13 +386,9 @@ def test_the_service_starts_without_redis_and_does_not_log_its_password(
         [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
         [b"-ERR broken\r\n"],
         [b":one\r\n"],
-        [b"$-7\r\n"],
-        [b"*x\r\n"],
         [b"$99999999999999999999\r\n"],
-        [b"%1\r\n*1\r\n:1\r\n:1\r\n"],
         [b":0\r\n", b"*1\r\n:1\r\n"],
         [b":0\r\n", b"*2\r\n$3\r\nnan\r\n:1\r\n"],
-        [b":0\r\n", b"*2\r\n$3\r\ninf\r\n:1\r\n"],
         [b":0\r\n", b"*2\r\n$2\r\n\xff\xfe\r\n:1\r\n"],
     ],
 )

@@ -1,37 +1,46 @@
-"""Tests that no secret is disclosed: in a log, a response, an error or to OpenTelemetry."""
+"""Tests of a service's output: its log, its responses and OpenTelemetry, without secrets."""
 
-import traceback
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import httpx
+import psycopg2
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sqlalchemy import make_url
 
-from core.settings import ConfigurationError, load_settings
 from tests.conftest import MakeDatabase
 from tests.support.collector import Collector, attributes, running_collector
-from tests.support.database import execute
-from tests.support.keyserver import KeyServer
-from tests.support.process import running_process
+from tests.support.database import execute, wait_until
+from tests.support.keyserver import KeyServer, running_key_server
+from tests.support.process import ROOT, running_process, variables
 from tests.support.proxy import PostgresProxy, running_proxy
-from tests.support.service import Person, make_settings
-from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
+from tests.support.service import Person
+from tests.support.tokens import SigningKey
 
 pytestmark = pytest.mark.slow
 
-SIGNUP, LOGIN = "/api/auth/signup", "/api/auth/login"
+SIGNUP, LOGIN, TASKS = "/api/auth/signup", "/api/auth/login", "/api/{user_id}/tasks"
+USED = frozenset({("db.client.connection.state", "used")})
 
 
 @dataclass
-class Told:
+class Output:
     """All output of a service, and the secrets that it received."""
 
     collector: Collector
-    log: list[str]
     secrets: dict[str, list[str]] = field(default_factory=dict)
     responses: list[httpx.Response] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    used_connections: float = 0
 
     def keep(self, kind: str, secret: str) -> str:
         """Record a secret and return it."""
@@ -39,24 +48,45 @@ class Told:
         return secret
 
 
-def use(
-    told: Told, client: httpx.Client, key: SigningKey, proxy: PostgresProxy, database_url: str
+def use_tasks(
+    output: Output, client: httpx.Client, key: SigningKey, key_server: KeyServer, url: str
+) -> None:
+    """Send requests of users, one of whom is deleted, and tokens, while the key server fails."""
+    alice, bob = Person(client, key), Person(client, key)
+    task = alice.create(title=output.keep("title", f"private {uuid4().hex}"))
+    alice.tasks("GET", task["id"])
+    alice.tasks("PUT", task["id"], json={"title": ""})
+    execute(url, "DELETE FROM users WHERE id = %s", alice.id)
+    assert alice.tasks("POST", json={"title": "of nobody"}).status_code == 404
+    assert client.get("/api/auth/me").status_code == 401
+    task = bob.create()
+    with closing(psycopg2.connect(url)) as other, ThreadPoolExecutor() as threads:
+        other.cursor().execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", (task["id"],))
+        waiting = threads.submit(bob.tasks, "DELETE", task["id"])
+        used = "db.client.connection.count"
+        wait_until(lambda: output.collector.metric(used).get(USED, 0) > 0, 30)
+        output.used_connections = output.collector.metric(used)[USED]
+        other.rollback()
+        assert waiting.result().status_code == 204
+    key_server.status = 500
+    unknown = {"Authorization": f"Bearer {SigningKey().token()}"}
+    assert client.get("/api/auth/me", headers=unknown).status_code == 401
+    key_server.status = 200
+
+
+def use_secrets(
+    output: Output, client: httpx.Client, key: SigningKey, proxy: PostgresProxy, url: str
 ) -> None:
     """Send requests with secrets in them that succeed and that fail, in each way."""
 
     def password(text: str = "") -> str:
-        return told.keep("password", f"{text}{uuid4().hex}")
-
-    def send(method: str, path: str, **options: object) -> httpx.Response:
-        response = client.request(method, path, **options)  # type: ignore[arg-type] # as httpx takes them
-        told.responses.append(response)
-        return response
+        return output.keep("password", f"{text}{uuid4().hex}")
 
     def post(path: str, **body: object) -> int:
-        return send("POST", path, json=body).status_code
+        return client.post(path, json=body).status_code
 
-    # Sign-up, accepted and refused in each way, and login.
-    email, good = f"{uuid4().hex}@example.com", password()
+    # Sign-up, accepted and refused in each way, and log-in.
+    email, good = output.keep("email", f"{uuid4().hex}@example.com"), password()
     assert post(SIGNUP, email=email, password=good) == 201
     assert post(SIGNUP, email=email, password=password()) == 409
     assert post(SIGNUP, email=email, password=password("x" * 60)) == 400
@@ -64,35 +94,34 @@ def use(
     assert post(SIGNUP, email=email, password=[password()]) == 400
     assert post(SIGNUP, email="nonsense", password=password()) == 400
     assert post(SIGNUP, mail=email, password=password()) == 400
-    assert post(SIGNUP, email=email, password=told.keep("password", "sh0rt!q")) == 400
+    assert post(SIGNUP, email=email, password=output.keep("password", "sh0rt!q")) == 400
     for content in (b'{"password": "%s"', b"password=%s", b'{"password": "%s\xff"}'):
         headers = {"Content-Type": "application/json"}
         sent = content % password().encode()
-        assert send("POST", SIGNUP, content=sent, headers=headers).status_code == 400
+        assert client.post(SIGNUP, content=sent, headers=headers).status_code == 400
     assert post(LOGIN, email=email, password=good) == 200
     assert post(LOGIN, email=email, password=password()) == 401
     assert post(LOGIN, email=f"{uuid4().hex}@example.com", password=password()) == 401
     assert post(f"{SIGNUP}?password={password()}", email="x", password=good) == 400
 
     # Tokens, good and bad, where they belong and where they do not.
-    alice = Person(client, key)
-    for token in (alice.token, key.token(exp=1), SigningKey().token(), "not.a.token"):
-        parts = token.split(".")
+    carol = Person(client, key)
+    for token in (carol.token, key.token(exp=1), SigningKey().token(), "not.a.token"):
         if len(token) > 100:
-            told.keep("token", token)
-            told.secrets["token"] += parts[1:]
+            output.keep("token", token)
+            output.secrets["token"] += token.split(".")[1:]
         bearer = {"Authorization": f"Bearer {token}"}
-        send("GET", "/api/auth/me", headers=bearer)
-        send("GET", f"/api/auth/me?access_token={token}")
-        send("GET", f"/api/{token}/tasks", headers=bearer)
-        send("GET", f"/api/{token}/tasks/{token}", headers=alice.headers)
-        send("GET", f"/{token}", headers={"Authorization": token})
-        send("POST", LOGIN, json={"email": token, "password": token})
+        client.get("/api/auth/me", headers=bearer)
+        client.get(f"/api/auth/me?access_token={token}")
+        client.get(f"/api/{token}/tasks", headers=bearer)
+        client.get(f"/api/{token}/tasks/{token}", headers=carol.headers)
+        client.get(f"/{token}", headers={"Authorization": token})
+        post(LOGIN, email=token, password=token)
 
     # PostgreSQL refuses a row and quotes it, then has no such table, then does not respond.
-    execute(database_url, "ALTER TABLE users ADD CONSTRAINT no_more CHECK (id < 0) NOT VALID")
+    execute(url, "ALTER TABLE users ADD CONSTRAINT no_more CHECK (id < 0) NOT VALID")
     assert post(SIGNUP, email=f"{uuid4().hex}@example.com", password=password()) == 500
-    execute(database_url, "ALTER TABLE users RENAME TO gone")
+    execute(url, "ALTER TABLE users RENAME TO gone")
     assert post(SIGNUP, email=f"{uuid4().hex}@example.com", password=password()) == 503
     assert post(LOGIN, email=email, password=good) == 503
     proxy.close()
@@ -100,91 +129,187 @@ def use(
 
 
 @pytest.fixture(scope="module")
-def told(
-    make_database: MakeDatabase,
-    key: SigningKey,
-    key_server: KeyServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Told]:
+def output(
+    make_database: MakeDatabase, key: SigningKey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Output]:
     """Run the service as a process and return all of its output."""
     database_url = make_database()
-    with running_collector() as collector, running_proxy(database_url) as proxy:
+    with (
+        running_collector() as collector,
+        running_key_server(key) as key_server,
+        running_proxy(database_url) as proxy,
+    ):
         url = make_url(proxy.url)
         # Where PostgreSQL trusts every client, any password is accepted.
         secret = url.password or f"database-{uuid4().hex}"
+        address = url.set(password=secret).render_as_string(hide_password=False)
         environment = {
-            "DATABASE_URL": url.set(password=secret).render_as_string(hide_password=False),
-            "JWKS_URL": key_server.url,
-            "JWT_ISSUER": ISSUER,
-            "JWT_AUDIENCE": AUDIENCE,
+            **variables(address, key_server.url),
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_METRIC_EXPORT_INTERVAL": "50",
         }
-        log: list[str] = []
-        told = Told(collector, log)
-        told.secrets["database"] = [environment["DATABASE_URL"], secret]
-        told.secrets["hash"] = ["$2b$"]
+        output = Output(collector, {"database": [address, secret], "hash": ["$2b$"]})
         folder = tmp_path_factory.mktemp("secrets")
         with running_process(folder, environment) as (client, lines):
-            use(told, client, key, proxy, database_url)
-        log += lines
-        yield told
+            client.event_hooks["response"].append(output.responses.append)
+            use_tasks(output, client, key, key_server, database_url)
+            use_secrets(output, client, key, proxy, database_url)
+        output.log += lines
+        yield output
 
 
 KINDS = pytest.mark.parametrize("kind", ["password", "hash", "token", "database"])
 
 
-@KINDS
-def test_no_secret_is_in_the_log(told: Told, kind: str) -> None:
-    log = "".join(told.log)
-    assert log.count(" core.middleware: ") > 40
+@pytest.mark.parametrize("kind", ["password", "hash", "token", "database", "email", "title"])
+def test_no_secret_is_in_the_log(output: Output, kind: str) -> None:
+    log = "".join(output.log)
     # Unhandled errors are logged, with their traceback.
     assert log.count("Traceback") >= 1
     assert "CheckViolation" in log
-    assert not [secret for secret in told.secrets[kind] if secret in log]
+    assert not [secret for secret in output.secrets[kind] if secret in log]
+
+
+def test_the_log_has_one_line_in_text_for_each_request(output: Output) -> None:
+    shape = (
+        r"[0-9-]{10} [0-9:,]{12} INFO core\.middleware: (\S+) \S+ ([0-9]{3}) [0-9.]+ ms"
+        r" user=(?:None|[0-9]+) request=[0-9a-f]{32}\n"
+    )
+    lines = [line for line in output.log if " core.middleware: " in line and " INFO " in line]
+    found = Counter(match.groups() for line in lines if (match := re.fullmatch(shape, line)))
+    assert found == Counter(
+        (each.request.method, str(each.status_code)) for each in output.responses
+    )
+    assert found.total() == len(lines) > 50
 
 
 @KINDS
-def test_no_secret_is_in_a_response(told: Told, kind: str) -> None:
-    assert len(told.responses) > 40
-    for response in told.responses:
-        said = f"{response.headers!r}{response.text}"
-        assert not [secret for secret in told.secrets[kind] if secret in said], response.url
+def test_no_secret_is_in_a_response(output: Output, kind: str) -> None:
+    for response in output.responses:
+        text = f"{response.headers!r}{response.text}"
+        assert not [secret for secret in output.secrets[kind] if secret in text], response.url
 
 
 @KINDS
-def test_no_secret_is_sent_to_opentelemetry(told: Told, kind: str) -> None:
-    refused = [
-        span
-        for span in told.collector.spans()
-        if span.name == f"POST {SIGNUP}" and attributes(span)["http.response.status_code"] == 400
-    ]
-    assert len(refused) == 10
-    assert told.collector.bodies("/v1/metrics")
-    for _, body in told.collector.received:
+def test_no_secret_is_sent_to_opentelemetry(output: Output, kind: str) -> None:
+    assert {path for path, _ in output.collector.received} == {"/v1/traces", "/v1/metrics"}
+    assert " opentelemetry" not in "".join(output.log)
+    for _, body in output.collector.received:
         # Strings stand in protobuf as they are.
-        assert not [secret for secret in told.secrets[kind] if secret.encode() in body]
+        assert not [secret for secret in output.secrets[kind] if secret.encode() in body]
+    for span in output.collector.spans():
+        assert not attributes(span).get("url.path")
+        assert not attributes(span).get("url.query")
 
 
-def test_settings_do_not_show_the_databases_address() -> None:
-    settings = make_settings("postgresql://me:top-secret@db.example.com/todo", "http://localhost")
-    for shown in (repr(settings), str(settings), settings.model_dump_json()):
-        assert "top-secret" not in shown
+def test_a_statement_is_a_span_within_that_of_its_request(output: Output) -> None:
+    spans = output.collector.spans()
+    request = next(span for span in spans if span.name == f"POST {TASKS}")
+    assert request.kind == Span.SPAN_KIND_SERVER
+    assert attributes(request)["http.route"] == TASKS
+    assert attributes(request)["http.response.status_code"] == 201
+    (statement,) = [span for span in spans if span.parent_span_id == request.span_id]
+    assert (statement.name, statement.trace_id) == ("INSERT", request.trace_id)
+    assert statement.kind == Span.SPAN_KIND_CLIENT
+    assert attributes(statement)["db.system.name"] == "postgresql"
+    assert "%(title)s" in attributes(statement)["db.query.text"]
+    assert (
+        request.start_time_unix_nano
+        < statement.start_time_unix_nano
+        < statement.end_time_unix_nano
+        < request.end_time_unix_nano
+    )
+
+
+def test_a_statement_that_failed_has_its_error_and_no_message(output: Output) -> None:
+    failed = [
+        span
+        for span in output.collector.spans()
+        if span.name == "INSERT" and span.status.code == Status.STATUS_CODE_ERROR
+    ]
+    errors = {attributes(span)["error.type"] for span in failed}
+    assert errors >= {"ForeignKeyViolation", "CheckViolation"}
+    assert not [span for span in failed if span.events or span.status.message]
+
+
+def test_the_fetch_of_the_key_set_is_a_span_of_the_request_that_began_it(output: Output) -> None:
+    spans = output.collector.spans()
+    by_id = {span.span_id: span for span in spans}
+    fetches = [span for span in spans if span.name == "fetch the key set"]
+    assert by_id[fetches[0].parent_span_id].name == "GET /api/auth/me"
+    assert {by_id[each.parent_span_id].kind for each in fetches} == {Span.SPAN_KIND_SERVER}
+    failed = [each for each in fetches if each.status.code == Status.STATUS_CODE_ERROR]
+    assert 1 == len(failed) < len(fetches)
+    assert output.collector.metric("jwks.fetches") == {
+        frozenset({("outcome", "success")}): len(fetches) - 1,
+        frozenset({("outcome", "failure")}): 1,
+    }
+
+
+def test_requests_are_counted_by_route_and_status(output: Output) -> None:
+    counted: Counter[tuple[str, int]] = Counter()
+    for labels, count in output.collector.metric("http.server.request.duration").items():
+        route, status = map(dict(labels).get, ("http.route", "http.response.status_code"))
+        counted[str(route), int(status or 0)] += int(count)
+    sent = Counter((each.url.path, each.status_code) for each in output.responses)
+    for path in (SIGNUP, LOGIN, "/api/auth/me"):
+        for status in (200, 201, 400, 401, 409, 500, 503):
+            assert counted[path, status] == sent[path, status]
+    assert counted[TASKS, 201] == 2
+    assert counted[f"{TASKS}/{{task_id}}", 204] == 1
+
+
+def test_refused_tokens_are_counted_by_their_reason(output: Output) -> None:
+    counted = output.collector.metric("auth.tokens.refused")
+    refused = [
+        each for each in output.responses if each.status_code == 401 and each.url.path != LOGIN
+    ]
+    assert sum(counted.values()) == len(refused)
+    reasons = {dict(labels)["reason"]: count for labels, count in counted.items()}
+    assert reasons["The token has expired."] == 2
+    assert len(reasons) >= 4
+
+
+def test_a_connection_is_in_use_for_as_long_as_its_statement_runs(output: Output) -> None:
+    assert output.used_connections == 1
+    assert output.collector.metric("db.client.connection.count") == {USED: 0}
+
+
+START = """
+import sys
+{before}
+from fastapi.testclient import TestClient
+from tests.support.service import make_settings
+from main import create_app
+
+app = create_app(make_settings("postgresql://localhost/nothing", "http://localhost/jwks"))
+with TestClient(app) as client:
+    assert client.get("/health").status_code == 200
+    print([name for name in sys.modules if name.startswith("opentelemetry.sdk.")])
+"""
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("before", "environment"),
     [
-        "postgresql://me:top-secret@db.example.com:nonsense/todo?nonsense=1",
-        "mysql://me:top-secret@db.example.com/todo",
-        "postgresql://me:top-secret@[db.example.com/todo",
-        "top-secret",
+        ("", {}),
+        (
+            "sys.modules['opentelemetry.sdk'] = None",
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+        ),
     ],
+    ids=["no variable", "a variable without the extra"],
 )
-def test_an_address_that_is_wrong_is_refused_without_showing_it(
-    url: str, monkeypatch: pytest.MonkeyPatch
+def test_opentelemetry_is_off_without_a_variable_that_asks_for_it_or_without_the_extra(
+    before: str, environment: dict[str, str]
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", url)
-    with pytest.raises(ConfigurationError) as refused:
-        load_settings()
-    assert "DATABASE_URL" in str(refused.value)
-    assert "top-secret" not in "".join(traceback.format_exception(refused.value))
+    done = subprocess.run(
+        [sys.executable, "-c", START.format(before=before)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[]\n", done.stderr
+    assert ("Automatic OpenTelemetry export requires" in done.stderr) is bool(environment)

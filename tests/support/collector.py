@@ -1,4 +1,4 @@
-"""A real collector of OpenTelemetry data: OTLP over HTTP, kept as it was sent."""
+"""A collector of OpenTelemetry data: OTLP over HTTP, kept as it was sent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,15 +21,12 @@ class Collector:
         self.url = url
         self.received: list[tuple[str, bytes]] = []
 
-    def bodies(self, path: str) -> list[bytes]:
-        """Return what came to one path."""
-        return [body for at, body in self.received if at == path]
-
     def spans(self) -> list[Span]:
         """Return the spans."""
         return [
             span
-            for body in self.bodies("/v1/traces")
+            for path, body in self.received
+            if path == "/v1/traces"
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
@@ -37,17 +34,23 @@ class Collector:
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, Any]], float]:
         """Return the last values of a metric, by their attributes; counts for a histogram."""
-        values = {}
-        for body in self.bodies("/v1/metrics"):
-            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                for scope in resource.scope_metrics:
-                    for metric in scope.metrics:
-                        if metric.name == name:
-                            for point in metric.sum.data_points:
-                                values[frozenset(attributes(point).items())] = float(point.as_int)
-                            for bar in metric.histogram.data_points:
-                                values[frozenset(attributes(bar).items())] = float(bar.count)
-        return values
+        metrics = [
+            metric
+            for path, body in self.received
+            if path == "/v1/metrics"
+            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+        ]
+        return {
+            frozenset(attributes(point).items()): value
+            for metric in metrics
+            for point, value in [
+                *((each, float(each.as_int)) for each in metric.sum.data_points),
+                *((each, float(each.count)) for each in metric.histogram.data_points),
+            ]
+        }
 
 
 def attributes(of: Any) -> dict[str, Any]:
