@@ -23,6 +23,7 @@ from core.middleware import (
     ProblemCORSMiddleware,
     ProblemMiddleware,
     RequestLogMiddleware,
+    TrailingSlashFallback,
 )
 from core.migrations import upgrade_at_start
 from core.openapi import DocumentedAPI, method_not_allowed
@@ -104,6 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLogMiddleware)
     for router in (tasks.router, auth.router, health.router, docs.router):
         app.include_router(router)
+    app.router.default = TrailingSlashFallback(app.router)
     return app
 
 

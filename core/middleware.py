@@ -15,6 +15,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from opentelemetry import trace
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.logs import request_id_var
@@ -60,7 +61,8 @@ class RequestLogMiddleware:
         token = request_id_var.set(request_id)
         # What callers make up does not get into the span either, which has the route.
         trace.get_current_span().set_attributes({"url.path": "", "url.query": ""})
-        is_of_docs = f"{scope['path']}/".startswith("/docs/")
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        is_of_docs = f"{path}/".startswith("/docs/")
         headers = safe_headers(request_id, may_be_stored=is_of_docs)
         is_head = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if is_head else scope
@@ -136,6 +138,27 @@ async def _send_readable(send: Send, message: Message) -> None:
     if message["type"] == "lifespan.startup.failed" and isinstance(error, StartupError):
         message["message"] = str(error)
     await send(message)
+
+
+class TrailingSlashFallback:
+    """Route a path that no route has once more, without its trailing slash.
+
+    To remove it beforehand would hide the root of a mounted application, which needs it.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to the route without the slash, or respond with 404."""
+        path: bytes = scope.get("raw_path", b"")
+        if path.endswith(b"/") and not path.endswith(b"//"):
+            # In place: the log and the links of a response are about the path that was routed.
+            scope["path"] = scope["path"][:-1]
+            scope["raw_path"] = path[:-1]
+            await self._router.app(scope, receive, send)
+        else:
+            await self._router.not_found(scope, receive, send)
 
 
 def _declared_size(scope: Scope) -> int:

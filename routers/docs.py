@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -19,15 +20,23 @@ _POLICY: Final = (
 _INLINE_SCRIPT: Final = re.compile(rb"<script>(.*)</script>", re.DOTALL)
 
 
+@router.get("/")
+async def read_root(request: Request) -> Response:
+    """Lead a person to the documentation."""
+    return RedirectResponse(f"{request.scope['root_path']}/docs")
+
+
 @router.get("/docs")
+@router.get("/docs/")
 async def read_docs(request: Request) -> Response:
     """Show Swagger UI; its addresses are relative, so that a proxy may put us under a prefix."""
+    root = "../" if request.url.path.endswith("/") else ""
     page = get_swagger_ui_html(
         title=request.app.title,
-        openapi_url="openapi.json",
-        swagger_js_url="docs/assets/swagger-ui-bundle.js",
-        swagger_css_url="docs/assets/swagger-ui.css",
-        swagger_favicon_url="docs/assets/favicon.png",
+        openapi_url=f"{root}openapi.json",
+        swagger_js_url=f"{root}docs/assets/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}docs/assets/swagger-ui.css",
+        swagger_favicon_url=f"{root}docs/assets/favicon.png",
     )
     # The page has one inline script, FastAPI's own: by its digest it is the only one that runs.
     (script,) = _INLINE_SCRIPT.findall(page.body)

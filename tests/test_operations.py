@@ -3,6 +3,7 @@
 A new resource is part of them as soon as it is in the OpenAPI document.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ import pytest
 
 from models.base import MAX_ID
 from tests.conftest import SignIn
-from tests.support.database import execute
+from tests.support.database import execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.operations import (
     METHODS,
@@ -26,7 +27,7 @@ from tests.support.operations import (
     for_each,
 )
 from tests.support.problems import assert_not_stored, assert_problem, assert_readable_by_the_page
-from tests.support.service import ORIGIN, Person, make_settings, running_service
+from tests.support.service import ORIGIN, Person, make_settings, quick_hashes, running_service
 from tests.support.tokens import SigningKey
 
 NOT_AN_ID = "01"
@@ -206,7 +207,44 @@ def test_a_wrong_method_is_405_and_allow_names_the_right_ones(
             assert_problem(response, 405)
 
 
-# What every response carries
+@pytest.fixture(scope="module", params=["", "/below"])
+def rooted(
+    request: pytest.FixtureRequest, database_url: str, key_server: KeyServer
+) -> Iterator[httpx.Client]:
+    """Run the service, also behind a proxy that removes a path."""
+    settings = make_settings(database_url, key_server.url)
+    with running_service(settings, adapt=quick_hashes, root_path=request.param) as client:
+        yield client
+
+
+@for_each(OPERATIONS)
+def test_a_trailing_slash_is_ignored(
+    rooted: httpx.Client, key: SigningKey, caplog: pytest.LogCaptureFixture, operation: Operation
+) -> None:
+    alice = Person(rooted, key)
+    path, question, query = operation.url("me", operation.create_item(alice)).partition("?")
+    with_slash = f"{path}/{question}{query}"
+    for method in ("HEAD", "PROPFIND"):
+        plain, other = (alice.call(method, f"{path}{end}{question}{query}") for end in ("", "/"))
+        assert (other.status_code, other.headers.get("allow")) == (
+            plain.status_code,
+            plain.headers.get("allow"),
+        )
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        response = alice.call(operation.method, with_slash, json=operation.body)
+        wait_until(lambda: any(hasattr(each, "route") for each in caplog.records))
+    assert str(response.status_code) in operation.spec["responses"]
+    assert response.status_code != 404
+    assert {each.route for each in caplog.records if hasattr(each, "route")} == {operation.path}
+    if "location" in response.headers:
+        assert response.headers["location"].endswith(f"{path}/{response.json()['id']}")
+
+
+def test_the_root_leads_to_the_documentation(rooted: httpx.Client) -> None:
+    response = rooted.get("/")
+    assert (response.status_code, response.headers["location"][-5:]) == (307, "/docs")
+    assert rooted.get("/docs/").status_code == 200
 
 
 @for_each(OPERATIONS)
