@@ -75,8 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         license_info={"name": "MIT", "identifier": "MIT"},
         servers=[{"url": "/"}],
         openapi_tags=[
-            {"name": "tasks", "description": tasks.__doc__},
             {"name": "auth", "description": auth.__doc__},
+            {"name": "tasks", "description": tasks.__doc__},
             {"name": "health", "description": health.__doc__},
         ],
         lifespan=lifespan,

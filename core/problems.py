@@ -21,17 +21,23 @@ logger = logging.getLogger(__name__)
 class FieldError(BaseModel):
     """What is wrong with one field of the input."""
 
-    field: str = Field(examples=["title"])
-    message: str = Field(examples=["Write a title"])
+    field: str = Field(description="Its name in the body or the query", examples=["title"])
+    message: str = Field(description="What is wrong, for people", examples=["Write a title"])
 
 
 class Problem(BaseModel):
     """A problem document (RFC 9457 §3)."""
 
-    type: str = Field(default="about:blank", examples=["about:blank"])
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["There is no such task."])
+    type: str = Field(
+        default="about:blank",
+        description="Always `about:blank`: the status says what kind it is",
+        examples=["about:blank"],
+    )
+    title: str = Field(description="The status in words", examples=["Not Found"])
+    status: int = Field(description="The status of the response", examples=[404])
+    detail: str = Field(
+        description="One sentence, for people", examples=["There is nothing with this id."]
+    )
     errors: list[FieldError] | None = Field(
         default=None, description="One entry for each field that is wrong; only with 400."
     )

@@ -19,7 +19,8 @@ _refused = metrics.get_meter(__name__).create_counter(
 
 _bearer = HTTPBearer(
     bearerFormat="JWT",
-    description="A token that Better Auth issued: `GET /api/auth/token` of the front end.",
+    description="A token that Better Auth issued: `GET /api/auth/token` of the front end. In the"
+    " sandbox, sign up here, call `POST /api/auth/token`, and paste the `token` of its response.",
     auto_error=False,
 )
 

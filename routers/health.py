@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from core.migrations import OUTDATED, find_fault
 from core.openapi import problems
@@ -18,12 +18,12 @@ router = make_router(prefix="/health", tags=["health"])
 class Health(BaseModel):
     """The response of a check that found nothing wrong."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field(default="ok", description="Always `ok`", examples=["ok"])
 
 
 @router.get("")
 async def read_health() -> Health:
-    """Tell that the process runs."""
+    """Check that the process runs."""
     return Health()
 
 
@@ -31,7 +31,7 @@ async def read_health() -> Health:
 async def read_readiness(
     database: DatabaseHealthDep, session: SessionDep, keys: KeySetDep
 ) -> Health:
-    """Tell that requests can be served.
+    """Check that requests can be served.
 
     The database answers and can be written, its schema is the newest, and there are keys to check
     tokens with. What was healthy is checked again once it has failed, not at each probe: Neon would

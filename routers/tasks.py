@@ -52,10 +52,12 @@ MAX_KEY_LENGTH: Final = 255
 """The most characters of an `Idempotency-Key`."""
 
 IF_MATCH: Final = header_parameter(
-    "If-Match", "Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)"
+    "If-Match", "Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1)", '"755"'
 )
 IF_NONE_MATCH: Final = header_parameter(
-    "If-None-Match", "Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)"
+    "If-None-Match",
+    "Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2)",
+    '"755"',
 )
 
 _OTHER_BODY: Final = "This Idempotency-Key came with another body before."
@@ -148,6 +150,7 @@ async def list_tasks(
     openapi_extra=header_parameter(
         "Idempotency-Key",
         "Repeated with the same key and body, the request creates no second task",
+        "5d3f1c8a",
         minLength=1,
         maxLength=MAX_KEY_LENGTH,
         pattern="^[!-~]+$",

@@ -167,6 +167,13 @@ def run_service(listener: socket.socket, database: str, folder: Path, *, with_mc
     else:
         app = create_app(settings)
     app.include_router(issuer.router)
+    app.openapi_tags = [
+        *(app.openapi_tags or ()),
+        {
+            "name": "sandbox",
+            "description": "What Better Auth does elsewhere: tokens, and its keys.",
+        },
+    ]
     with serving(app, listener):
         texts = {
             "service": address,

@@ -57,7 +57,11 @@ class Issuer:
     @property
     def router(self) -> APIRouter:
         """The routes of Better Auth that the service and its users need."""
-        router = APIRouter(prefix="/api/auth", tags=["sandbox"])
+        router = APIRouter(
+            prefix="/api/auth",
+            tags=["sandbox"],
+            generate_unique_id_function=lambda route: route.name,
+        )
 
         @router.get("/jwks")
         async def read_key_set() -> dict[str, list[dict[str, str]]]:

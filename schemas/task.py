@@ -77,7 +77,11 @@ Title = Annotated[
 ]
 Description = Annotated[
     str,
-    Field(max_length=MAX_DESCRIPTION, examples=["Two litres, the cold kind"]),
+    Field(
+        max_length=MAX_DESCRIPTION,
+        description="More about it, in plain text",
+        examples=["Two litres, the cold kind"],
+    ),
     Storable,
     NoControl,
 ]
@@ -86,13 +90,16 @@ NewPriority = Annotated[
     BeforeValidator(_read_priority),
     Field(description="In any case; null is `none`", examples=["high"]),
 ]
+IsCompleted = Annotated[StrictBool, Field(description="Whether it is done", examples=[True])]
 DueDate = Annotated[
     Time,
-    Field(
-        description="A date (midnight UTC) or a time; without an offset it is in UTC",
-        examples=["2026-12-31T09:30:00Z"],
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
+            "description": "A date (midnight UTC) or a time; without an offset it is in UTC",
+            "examples": ["2026-12-31T09:30:00Z"],
+        }
     ),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 Tags = Annotated[
     list[str],
@@ -113,7 +120,7 @@ class TaskCreate(RequestBody):
 
     title: Title
     description: Description | None = None
-    completed: StrictBool = False
+    completed: IsCompleted = False
     priority: NewPriority = "medium"
     due_date: DueDate = None
     tags: Tags = []  # noqa: RUF012 - pydantic copies it
@@ -124,7 +131,7 @@ class TaskReplace(RequestBody):
 
     title: Title
     description: Description | MISSING | None = MISSING
-    completed: StrictBool | MISSING = MISSING
+    completed: IsCompleted | MISSING = MISSING
     priority: NewPriority | MISSING = MISSING
     due_date: DueDate | MISSING = MISSING
     tags: Tags | MISSING = MISSING
@@ -135,7 +142,7 @@ class TaskUpdate(RequestBody):
 
     title: Title | MISSING = MISSING
     description: Description | MISSING | None = MISSING
-    completed: StrictBool | MISSING = MISSING
+    completed: IsCompleted | MISSING = MISSING
     priority: NewPriority | MISSING = MISSING
     due_date: DueDate | MISSING = MISSING
     tags: Tags | MISSING = MISSING
@@ -144,47 +151,51 @@ class TaskUpdate(RequestBody):
 class TaskCompletion(RequestBody):
     """Whether a task is completed; omit it to toggle."""
 
-    completed: StrictBool | MISSING = MISSING
+    completed: IsCompleted | MISSING = MISSING
 
 
 class TasksUpdate(RequestBody):
     """What to set on all tasks."""
 
-    completed: StrictBool
+    completed: IsCompleted
 
 
 class TaskPublic(BaseModel):
     """A task, as its owner sees it. Times are in UTC."""
 
-    id: int = Field(examples=[1])
-    user_id: int = Field(examples=[1])
+    id: int = Field(description="The task's number", examples=[1])
+    user_id: int = Field(description="Its owner's `id`", examples=[1])
     title: Title
     description: Description | None
-    completed: bool
-    priority: Priority = Field(examples=["high"])
-    due_date: Timestamp | None
-    tags: list[str] = Field(examples=[["home", "errands"]])
-    created_at: Timestamp
-    updated_at: Timestamp
+    completed: IsCompleted
+    priority: Priority = Field(description="`none` is the lowest", examples=["high"])
+    due_date: Timestamp | None = Field(description="When it is due, if it has to be")
+    tags: list[str] = Field(description="Its labels", examples=[["home", "errands"]])
+    created_at: Timestamp = Field(description="When it was created")
+    updated_at: Timestamp = Field(description="When it was last changed")
 
 
 class TaskExport(TaskPublic):
     """A task with all that is stored about it."""
 
-    idempotency_key: str | None
-    idempotency_digest: str | None
+    idempotency_key: str | None = Field(
+        description="The `Idempotency-Key` that it was created with", examples=["5d3f1c8a"]
+    )
+    idempotency_digest: str | None = Field(
+        description="SHA-256 of the body that came with the key", examples=["9f86d081884c7d65"]
+    )
 
 
 class TasksUpdated(BaseModel):
     """How many tasks have changed."""
 
-    updated: int = Field(examples=[3])
+    updated: int = Field(description="How many have changed", examples=[3])
 
 
 class TasksDeleted(BaseModel):
     """How many tasks were deleted."""
 
-    deleted: int = Field(examples=[3])
+    deleted: int = Field(description="How many there were", examples=[3])
 
 
 def _split(value: object) -> list[str]:
@@ -262,7 +273,9 @@ class TaskCompletionParams(BaseModel):
 class TaskFilters(BaseModel):
     """Which tasks. Values are read in any case, and an empty one is none."""
 
-    status: Annotated[Status | None, EmptyIsNone] = None
+    status: Annotated[Status | None, EmptyIsNone] = Field(
+        default=None, json_schema_extra={"default": "all"}
+    )
     completed: Annotated[Completed | None, EmptyIsNone] = None
     priority: Annotated[
         list[str],
@@ -308,7 +321,9 @@ class TaskListParams(TaskFilters):
     """Which tasks, in which order, and how many. None of them is required."""
 
     sort: Annotated[SortBy | None, EmptyIsNone] = Field(
-        default=None, description="`created` and `updated` are accepted too"
+        default=None,
+        description="`created` and `updated` are accepted too",
+        json_schema_extra={"default": "created_at"},
     )
     order: Annotated[Order | None, EmptyIsNone] = None
     sort_by: Annotated[SortBy | None, EmptyIsNone] = Field(

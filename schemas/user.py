@@ -28,7 +28,12 @@ def _strong(password: str) -> str:
 # The length first: what follows takes longer than linear time.
 EmailAddress = Annotated[
     str,
-    Field(max_length=254, examples=["user@example.com"], json_schema_extra={"format": "email"}),
+    Field(
+        max_length=254,
+        description="Stored in lower case; one account each",
+        examples=["me@example.com"],
+        json_schema_extra={"format": "email"},
+    ),
     Storable,
     AfterValidator(_address),
 ]
@@ -36,7 +41,11 @@ Password = Annotated[
     str,
     Storable,
     AfterValidator(normalise_password),
-    Field(examples=["secure_password_123"], json_schema_extra={"format": "password"}),
+    Field(
+        description="As it was typed to sign up",
+        examples=["a long enough one"],
+        json_schema_extra={"format": "password"},
+    ),
 ]
 
 
@@ -65,19 +74,22 @@ class UserPublic(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int = Field(examples=[1])
-    email: str = Field(examples=["user@example.com"])
-    created_at: Timestamp
+    id: int = Field(description="The account's number", examples=[1])
+    email: str = Field(description="In lower case", examples=["me@example.com"])
+    created_at: Timestamp = Field(description="When it was created")
 
 
 class AccountExport(UserPublic):
     """An account with all that is stored about it, except the password's hash."""
 
-    auth_subject: str | None = Field(description="Better Auth's own id of the user, once linked")
+    auth_subject: str | None = Field(
+        description="Better Auth's own id of the user, once linked",
+        examples=["Xb3kq9T2mWcR7vLpA1nZ"],
+    )
 
 
 class UserExport(BaseModel):
     """Everything that is stored about one user."""
 
-    account: AccountExport
-    tasks: list[TaskExport]
+    account: AccountExport = Field(description="The account")
+    tasks: list[TaskExport] = Field(description="All of its tasks")

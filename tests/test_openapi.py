@@ -6,7 +6,7 @@ import re
 import subprocess
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -75,15 +75,47 @@ def test_an_operation_documents_all_that_it_may_answer(operation: Operation) -> 
             assert fields <= set(operation.parameters("query")) | set(operation.body or ())
 
 
+def mentions(schema: Any, key: str) -> bool:
+    return key in schema or any(mentions(each, key) for each in schema.get("anyOf", ()))
+
+
+def test_every_field_and_parameter_has_a_description_and_an_example() -> None:
+    fields = [
+        (f"{name}.{field}", value, value)
+        for name, schema in SCHEMAS.items()
+        for field, value in schema.get("properties", {}).items()
+    ]
+    parameters = [
+        (f"{operation}: {each['name']}", each, each["schema"])
+        for operation in OPERATIONS
+        for each in operation.spec.get("parameters", ())
+    ]
+    for name, described, schema in fields + parameters:
+        assert mentions(described, "description"), name
+        # What is another schema has its examples there.
+        assert mentions(schema, "examples") or "$ref" in str(schema), name
+
+
+@for_each(OPERATIONS)
+def test_what_a_browser_fills_in_is_harmless(operation: Operation) -> None:
+    for each in operation.parameters("path").values():
+        assert each["example"]
+    for each in operation.parameters("query").values():
+        assert "example" not in each
+        assert isinstance(each["schema"].get("default", ""), str)
+    if operation.method == "DELETE" and "status" in operation.parameters("query"):
+        status = operation.parameters("query")["status"]["schema"]
+        assert status["enum"][0] == "completed"
+        assert "default" not in status
+
+
 def test_operations_have_different_names_and_all_are_described() -> None:
     assert len({each.spec["operationId"] for each in OPERATIONS}) == len(OPERATIONS)
-    assert all(each.spec["description"] for each in OPERATIONS)
     for operation in OPERATIONS:
+        spec = operation.spec
+        assert spec["description"].startswith(spec["summary"][:20])
         named = operation.parameters("path")
         assert set(named) == set(re.findall(r"{(\w+)}", operation.path))
-        for parameter in named.values():
-            assert parameter["description"]
-            assert parameter.get("examples") or parameter["schema"]["examples"]
         for (scheme,) in operation.spec["security"]:
             described = document()["components"]["securitySchemes"][scheme]
             assert (described["type"], described["scheme"]) == ("http", "bearer")

@@ -30,6 +30,8 @@ def resolve(schema: dict[str, Any]) -> dict[str, Any]:
 
 def example(schema: dict[str, Any]) -> Any:
     """Return a value that a schema accepts; None where it does not say."""
+    if "examples" in schema:
+        return schema["examples"][0]
     schema = resolve(schema.get("anyOf", [schema])[0])
     if "properties" in schema:
         fields = {name: example(each) for name, each in schema["properties"].items()}

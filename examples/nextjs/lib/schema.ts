@@ -12,8 +12,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Tasks
-         * @description Return the tasks, oldest first unless the parameters say otherwise.
+         * Return the tasks, newest first unless the parameters say otherwise
+         * @description Return the tasks, newest first unless the parameters say otherwise.
          *
          *     Without `limit` it is all of them: a list that is too long for one page of the database is
          *     streamed, without an `ETag`. With `limit`, `Link: <…>; rel="next"` leads to the next page.
@@ -21,20 +21,20 @@ export interface paths {
         get: operations["list_tasks"];
         put?: never;
         /**
-         * Create Task
+         * Create a task
          * @description Create a task.
          */
         post: operations["create_task"];
         /**
-         * Delete Tasks
-         * @description Delete all tasks of a status.
+         * Delete all tasks of a status that fit
+         * @description Delete all tasks of a status that fit.
          */
         delete: operations["delete_tasks"];
         options?: never;
         head?: never;
         /**
-         * Update Tasks
-         * @description Complete all tasks, or the reverse; the count is of those that have changed.
+         * Complete all tasks that fit, or the reverse; the count is of those that have changed
+         * @description Complete all tasks that fit, or the reverse; the count is of those that have changed.
          */
         patch: operations["update_tasks"];
         trace?: never;
@@ -47,25 +47,25 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Read Task
+         * Return one task
          * @description Return one task.
          */
         get: operations["read_task"];
         /**
-         * Replace Task
+         * Set a task; the title is required, and what else the body leaves out keeps its value
          * @description Set a task; the title is required, and what else the body leaves out keeps its value.
          */
         put: operations["replace_task"];
         post?: never;
         /**
-         * Delete Task
+         * Delete a task
          * @description Delete a task.
          */
         delete: operations["delete_task"];
         options?: never;
         head?: never;
         /**
-         * Update Task
+         * Change the fields that the body has
          * @description Change the fields that the body has.
          */
         patch: operations["update_task"];
@@ -85,8 +85,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Complete Task
-         * @description Set whether a task is completed; without a body, or with an empty one, toggle it.
+         * Set whether a task is completed; where neither body nor query say so, toggle it
+         * @description Set whether a task is completed; where neither body nor query say so, toggle it.
          */
         patch: operations["complete_task"];
         trace?: never;
@@ -101,7 +101,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Signup
+         * Create an account; only a bcrypt hash of the password is stored
          * @description Create an account; only a bcrypt hash of the password is stored.
          */
         post: operations["signup"];
@@ -121,7 +121,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Login
+         * Check a password against the stored hash; issues nothing (Better Auth does)
          * @description Check a password against the stored hash; issues nothing (Better Auth does).
          */
         post: operations["login"];
@@ -139,14 +139,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Read Me
+         * Return the account that the token belongs to
          * @description Return the account that the token belongs to.
          */
         get: operations["read_me"];
         put?: never;
         post?: never;
         /**
-         * Delete Me
+         * Delete the account that the token belongs to, with all of its tasks
          * @description Delete the account that the token belongs to, with all of its tasks.
          */
         delete: operations["delete_me"];
@@ -163,7 +163,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export Me
+         * Return all that is stored about the caller, except the password's hash
          * @description Return all that is stored about the caller, except the password's hash.
          */
         get: operations["export_me"];
@@ -183,8 +183,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Read Health
-         * @description Tell that the process runs.
+         * Check that the process runs
+         * @description Check that the process runs.
          */
         get: operations["read_health"];
         put?: never;
@@ -203,11 +203,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Read Readiness
-         * @description Tell that requests can be served.
+         * Check that requests can be served
+         * @description Check that requests can be served.
          *
-         *     The database answers, its schema is the newest, and there are keys to check tokens with. What
-         *     was healthy is checked again once it has failed, not at each probe: Neon would never suspend.
+         *     The database answers and can be written, its schema is the newest, and there are keys to check
+         *     tokens with. What was healthy is checked again once it has failed, not at each probe: Neon would
+         *     never suspend.
          */
         get: operations["read_readiness"];
         put?: never;
@@ -229,23 +230,27 @@ export interface components {
         AccountExport: {
             /**
              * Id
+             * @description The account's number
              * @example 1
              */
             id: number;
             /**
              * Email
-             * @example user@example.com
+             * @description In lower case
+             * @example me@example.com
              */
             email: string;
             /**
              * Created At
              * Format: date-time
+             * @description When it was created
              * @example 2026-01-31T12:00:00.000000Z
              */
             created_at: string;
             /**
              * Auth Subject
              * @description Better Auth's own id of the user, once linked
+             * @example Xb3kq9T2mWcR7vLpA1nZ
              */
             auth_subject: string | null;
         };
@@ -257,13 +262,15 @@ export interface components {
             /**
              * Email
              * Format: email
-             * @example user@example.com
+             * @description Stored in lower case; one account each
+             * @example me@example.com
              */
             email: string;
             /**
              * Password
              * Format: password
-             * @example secure_password_123
+             * @description As it was typed to sign up
+             * @example a long enough one
              */
             password: string;
         };
@@ -274,17 +281,23 @@ export interface components {
         Health: {
             /**
              * Status
+             * @description Always `ok`
              * @default ok
+             * @example ok
              * @constant
              */
             status?: "ok";
         };
         /**
          * TaskCompletion
-         * @description Whether a task is completed; without it, the reverse of what it was.
+         * @description Whether a task is completed; omit it to toggle.
          */
         TaskCompletion: {
-            /** Completed */
+            /**
+             * Completed
+             * @description Whether it is done
+             * @example true
+             */
             completed?: boolean;
         };
         /**
@@ -294,6 +307,7 @@ export interface components {
         TaskCreate: {
             /**
              * Title
+             * @description Trimmed, and with at least one character that can be seen
              * @example Buy milk
              */
             title: string;
@@ -301,9 +315,34 @@ export interface components {
             description?: string | null;
             /**
              * Completed
+             * @description Whether it is done
              * @default false
+             * @example true
              */
             completed?: boolean;
+            /**
+             * Priority
+             * @description In any case; null is `none`
+             * @default medium
+             * @example high
+             */
+            priority?: ("none" | "low" | "medium" | "high" | "urgent") | null;
+            /**
+             * Due Date
+             * @description A date (midnight UTC) or a time; without an offset it is in UTC
+             * @example 2026-12-31T09:30:00Z
+             */
+            due_date?: string | null;
+            /**
+             * Tags
+             * @description Of several that differ only in case, the first is kept; null is none
+             * @default []
+             * @example [
+             *       "home",
+             *       "errands"
+             *     ]
+             */
+            tags?: string[];
         };
         /**
          * TaskExport
@@ -312,38 +351,76 @@ export interface components {
         TaskExport: {
             /**
              * Id
+             * @description The task's number
              * @example 1
              */
             id: number;
             /**
              * User Id
+             * @description Its owner's `id`
              * @example 1
              */
             user_id: number;
             /**
              * Title
+             * @description Trimmed, and with at least one character that can be seen
              * @example Buy milk
              */
             title: string;
             /** Description */
             description: string | null;
-            /** Completed */
+            /**
+             * Completed
+             * @description Whether it is done
+             * @example true
+             */
             completed: boolean;
+            /**
+             * Priority
+             * @description `none` is the lowest
+             * @example high
+             * @enum {string}
+             */
+            priority: "none" | "low" | "medium" | "high" | "urgent";
+            /**
+             * Due Date
+             * @description When it is due, if it has to be
+             */
+            due_date: string | null;
+            /**
+             * Tags
+             * @description Its labels
+             * @example [
+             *       "home",
+             *       "errands"
+             *     ]
+             */
+            tags: string[];
             /**
              * Created At
              * Format: date-time
+             * @description When it was created
              * @example 2026-01-31T12:00:00.000000Z
              */
             created_at: string;
             /**
              * Updated At
              * Format: date-time
+             * @description When it was last changed
              * @example 2026-01-31T12:00:00.000000Z
              */
             updated_at: string;
-            /** Idempotency Key */
+            /**
+             * Idempotency Key
+             * @description The `Idempotency-Key` that it was created with
+             * @example 5d3f1c8a
+             */
             idempotency_key: string | null;
-            /** Idempotency Digest */
+            /**
+             * Idempotency Digest
+             * @description SHA-256 of the body that came with the key
+             * @example 9f86d081884c7d65
+             */
             idempotency_digest: string | null;
         };
         /**
@@ -353,32 +430,62 @@ export interface components {
         TaskPublic: {
             /**
              * Id
+             * @description The task's number
              * @example 1
              */
             id: number;
             /**
              * User Id
+             * @description Its owner's `id`
              * @example 1
              */
             user_id: number;
             /**
              * Title
+             * @description Trimmed, and with at least one character that can be seen
              * @example Buy milk
              */
             title: string;
             /** Description */
             description: string | null;
-            /** Completed */
+            /**
+             * Completed
+             * @description Whether it is done
+             * @example true
+             */
             completed: boolean;
+            /**
+             * Priority
+             * @description `none` is the lowest
+             * @example high
+             * @enum {string}
+             */
+            priority: "none" | "low" | "medium" | "high" | "urgent";
+            /**
+             * Due Date
+             * @description When it is due, if it has to be
+             */
+            due_date: string | null;
+            /**
+             * Tags
+             * @description Its labels
+             * @example [
+             *       "home",
+             *       "errands"
+             *     ]
+             */
+            tags: string[];
             /**
              * Created At
              * Format: date-time
+             * @description When it was created
              * @example 2026-01-31T12:00:00.000000Z
              */
             created_at: string;
             /**
              * Updated At
              * Format: date-time
+             * @description When it was last changed
              * @example 2026-01-31T12:00:00.000000Z
              */
             updated_at: string;
@@ -390,28 +497,80 @@ export interface components {
         TaskReplace: {
             /**
              * Title
+             * @description Trimmed, and with at least one character that can be seen
              * @example Buy milk
              */
             title: string;
             /** Description */
             description?: string | null;
-            /** Completed */
+            /**
+             * Completed
+             * @description Whether it is done
+             * @example true
+             */
             completed?: boolean;
+            /**
+             * Priority
+             * @description In any case; null is `none`
+             * @example high
+             */
+            priority?: ("none" | "low" | "medium" | "high" | "urgent") | null;
+            /**
+             * Due Date
+             * @description A date (midnight UTC) or a time; without an offset it is in UTC
+             * @example 2026-12-31T09:30:00Z
+             */
+            due_date?: string | null;
+            /**
+             * Tags
+             * @description Of several that differ only in case, the first is kept; null is none
+             * @example [
+             *       "home",
+             *       "errands"
+             *     ]
+             */
+            tags?: string[];
         };
         /**
          * TaskUpdate
-         * @description The fields of a task to change; null clears the description and nothing else.
+         * @description The fields of a task to change; null clears those that may be empty.
          */
         TaskUpdate: {
             /**
              * Title
+             * @description Trimmed, and with at least one character that can be seen
              * @example Buy milk
              */
             title?: string;
             /** Description */
             description?: string | null;
-            /** Completed */
+            /**
+             * Completed
+             * @description Whether it is done
+             * @example true
+             */
             completed?: boolean;
+            /**
+             * Priority
+             * @description In any case; null is `none`
+             * @example high
+             */
+            priority?: ("none" | "low" | "medium" | "high" | "urgent") | null;
+            /**
+             * Due Date
+             * @description A date (midnight UTC) or a time; without an offset it is in UTC
+             * @example 2026-12-31T09:30:00Z
+             */
+            due_date?: string | null;
+            /**
+             * Tags
+             * @description Of several that differ only in case, the first is kept; null is none
+             * @example [
+             *       "home",
+             *       "errands"
+             *     ]
+             */
+            tags?: string[];
         };
         /**
          * TasksDeleted
@@ -420,6 +579,7 @@ export interface components {
         TasksDeleted: {
             /**
              * Deleted
+             * @description How many there were
              * @example 3
              */
             deleted: number;
@@ -429,7 +589,11 @@ export interface components {
          * @description What to set on all tasks.
          */
         TasksUpdate: {
-            /** Completed */
+            /**
+             * Completed
+             * @description Whether it is done
+             * @example true
+             */
             completed: boolean;
         };
         /**
@@ -439,6 +603,7 @@ export interface components {
         TasksUpdated: {
             /**
              * Updated
+             * @description How many have changed
              * @example 3
              */
             updated: number;
@@ -451,14 +616,15 @@ export interface components {
             /**
              * Email
              * Format: email
-             * @example user@example.com
+             * @description Stored in lower case; one account each
+             * @example me@example.com
              */
             email: string;
             /**
              * Password
              * Format: password
              * @description 8 characters to 72 bytes of UTF-8, and none of the commonest
-             * @example secure_password_123
+             * @example a long enough one
              */
             password: string;
         };
@@ -467,8 +633,12 @@ export interface components {
          * @description Everything that is stored about one user.
          */
         UserExport: {
+            /** @description The account */
             account: components["schemas"]["AccountExport"];
-            /** Tasks */
+            /**
+             * Tasks
+             * @description All of its tasks
+             */
             tasks: components["schemas"]["TaskExport"][];
         };
         /**
@@ -478,17 +648,20 @@ export interface components {
         UserPublic: {
             /**
              * Id
+             * @description The account's number
              * @example 1
              */
             id: number;
             /**
              * Email
-             * @example user@example.com
+             * @description In lower case
+             * @example me@example.com
              */
             email: string;
             /**
              * Created At
              * Format: date-time
+             * @description When it was created
              * @example 2026-01-31T12:00:00.000000Z
              */
             created_at: string;
@@ -500,11 +673,13 @@ export interface components {
         FieldError: {
             /**
              * Field
+             * @description Its name in the body or the query
              * @example title
              */
             field: string;
             /**
              * Message
+             * @description What is wrong, for people
              * @example Write a title
              */
             message: string;
@@ -516,23 +691,27 @@ export interface components {
         Problem: {
             /**
              * Type
+             * @description Always `about:blank`: the status says what kind it is
              * @default about:blank
              * @example about:blank
              */
             type?: string;
             /**
              * Title
+             * @description The status in words
              * @example Not Found
              */
             title: string;
             /**
              * Status
+             * @description The status of the response
              * @example 404
              */
             status: number;
             /**
              * Detail
-             * @example There is no such task.
+             * @description One sentence, for people
+             * @example There is nothing with this id.
              */
             detail: string;
             /**
@@ -569,23 +748,44 @@ export interface operations {
     list_tasks: {
         parameters: {
             query?: {
-                status?: ("all" | "pending" | "completed") | null;
+                /** @description Which tasks; `all` and none are the same */
+                status?: "completed" | "pending" | "all";
+                /** @description Whether it is completed */
+                completed?: "true" | "false";
+                /** @description Several, separated by commas: any of them */
+                priority?: string;
+                /** @description Several, separated by commas: the task has all of them; in any case */
+                tag?: string;
+                /** @description Several, separated by commas: the task has all of them; in any case */
+                tags?: string;
+                /** @description Due before this date or time */
+                due_before?: string;
+                /** @description Due at this date or time or later */
+                due_after?: string;
                 /** @description Text in the title or the description, in any case */
                 search?: string;
                 /** @description `created` and `updated` are accepted too */
-                sort?: ("created_at" | "updated_at" | "title" | "created" | "updated") | null;
-                order?: ("asc" | "desc") | null;
-                /** @description The most tasks of a page; it has fewer where they are very long. */
-                limit?: number | null;
+                sort?: "created_at" | "updated_at" | "title" | "priority" | "due_date" | "created" | "updated";
+                /** @description Without it: `created_at` and `updated_at` newest first, `priority` highest first, `due_date` soonest first, `title` from A */
+                order?: "asc" | "desc";
+                /** @description As `sort`, which wins over it */
+                sort_by?: "created_at" | "updated_at" | "title" | "priority" | "due_date" | "created" | "updated";
+                /** @description As `order`, which wins over it */
+                sort_order?: "asc" | "desc";
+                /** @description The most tasks of a page; it has fewer where they are very long */
+                limit?: number;
                 /** @description From the `Link` header of the page before */
-                cursor?: string | null;
+                cursor?: string;
             };
             header?: {
                 /** @description Send it only if its `ETag` is none of these, or 304 (RFC 9110 §13.1.2) */
                 "If-None-Match"?: string;
             };
             path: {
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -722,7 +922,10 @@ export interface operations {
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -884,13 +1087,29 @@ export interface operations {
     delete_tasks: {
         parameters: {
             query: {
-                status: "all" | "pending" | "completed";
+                /** @description Which tasks; `all` and none are the same */
+                status: "completed" | "pending" | "all";
+                /** @description Whether it is completed */
+                completed?: "true" | "false";
+                /** @description Several, separated by commas: any of them */
+                priority?: string;
+                /** @description Several, separated by commas: the task has all of them; in any case */
+                tag?: string;
+                /** @description Several, separated by commas: the task has all of them; in any case */
+                tags?: string;
+                /** @description Due before this date or time */
+                due_before?: string;
+                /** @description Due at this date or time or later */
+                due_after?: string;
                 /** @description Text in the title or the description, in any case */
                 search?: string;
             };
             header?: never;
             path: {
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1009,10 +1228,30 @@ export interface operations {
     };
     update_tasks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Which tasks; `all` and none are the same */
+                status?: "completed" | "pending" | "all";
+                /** @description Whether it is completed */
+                completed?: "true" | "false";
+                /** @description Several, separated by commas: any of them */
+                priority?: string;
+                /** @description Several, separated by commas: the task has all of them; in any case */
+                tag?: string;
+                /** @description Several, separated by commas: the task has all of them; in any case */
+                tags?: string;
+                /** @description Due before this date or time */
+                due_before?: string;
+                /** @description Due at this date or time or later */
+                due_after?: string;
+                /** @description Text in the title or the description, in any case */
+                search?: string;
+            };
             header?: never;
             path: {
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1159,9 +1398,15 @@ export interface operations {
                 "If-None-Match"?: string;
             };
             path: {
-                /** @description The `id` of a task */
+                /**
+                 * @description The `id` of a task
+                 * @example 1
+                 */
                 task_id: number;
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1237,7 +1482,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such task."
+                     *       "detail": "There is nothing with this id."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1272,9 +1517,15 @@ export interface operations {
                 "If-Match"?: string;
             };
             path: {
-                /** @description The `id` of a task */
+                /**
+                 * @description The `id` of a task
+                 * @example 1
+                 */
                 task_id: number;
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1369,7 +1620,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such task."
+                     *       "detail": "There is nothing with this id."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1387,7 +1638,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Precondition Failed",
                      *       "status": 412,
-                     *       "detail": "The task has changed since the version that If-Match names."
+                     *       "detail": "It has changed since the version that If-Match names."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1440,9 +1691,15 @@ export interface operations {
                 "If-Match"?: string;
             };
             path: {
-                /** @description The `id` of a task */
+                /**
+                 * @description The `id` of a task
+                 * @example 1
+                 */
                 task_id: number;
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1506,7 +1763,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such task."
+                     *       "detail": "There is nothing with this id."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1524,7 +1781,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Precondition Failed",
                      *       "status": 412,
-                     *       "detail": "The task has changed since the version that If-Match names."
+                     *       "detail": "It has changed since the version that If-Match names."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1559,9 +1816,15 @@ export interface operations {
                 "If-Match"?: string;
             };
             path: {
-                /** @description The `id` of a task */
+                /**
+                 * @description The `id` of a task
+                 * @example 1
+                 */
                 task_id: number;
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1656,7 +1919,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such task."
+                     *       "detail": "There is nothing with this id."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1674,7 +1937,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Precondition Failed",
                      *       "status": 412,
-                     *       "detail": "The task has changed since the version that If-Match names."
+                     *       "detail": "It has changed since the version that If-Match names."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1721,15 +1984,24 @@ export interface operations {
     };
     complete_task: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whether it is completed */
+                completed?: "true" | "false";
+            };
             header?: {
                 /** @description Change it only if its `ETag` is one of these, or 412 (RFC 9110 §13.1.1) */
                 "If-Match"?: string;
             };
             path: {
-                /** @description The `id` of a task */
+                /**
+                 * @description The `id` of a task
+                 * @example 1
+                 */
                 task_id: number;
-                /** @description The caller: `me`, the account's `id`, or the token's `sub` */
+                /**
+                 * @description The caller: `me`, the account's `id`, or the token's `sub`
+                 * @example me
+                 */
                 user_id: string;
             };
             cookie?: never;
@@ -1824,7 +2096,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Not Found",
                      *       "status": 404,
-                     *       "detail": "There is no such task."
+                     *       "detail": "There is nothing with this id."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1842,7 +2114,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Precondition Failed",
                      *       "status": 412,
-                     *       "detail": "The task has changed since the version that If-Match names."
+                     *       "detail": "It has changed since the version that If-Match names."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -1983,7 +2255,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "Too many attempts: try again in 30 seconds."
+                     *       "detail": "Too many attempts: try again later."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -2107,7 +2379,7 @@ export interface operations {
                      *       "type": "about:blank",
                      *       "title": "Too Many Requests",
                      *       "status": 429,
-                     *       "detail": "Too many attempts: try again in 30 seconds."
+                     *       "detail": "Too many attempts: try again later."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
