@@ -7,7 +7,7 @@ Writes figures.json, table.md and chart.svg to bench/results; takes less than te
 import argparse
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from bench import measure
 from bench.environment import Database, Environment, running_environment, running_server
 from bench.load import CONNECTIONS, exit_without_wrk
 from bench.measure import Size
+from bench.partitions import APP, PARTITIONS, partition, print_pruning
 from bench.plans import print_plans
 from bench.report import Row, Speeds, compare, describe_machine, draw_chart, make_table
 
@@ -32,11 +33,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     parser.add_argument("--scale", action="store_true", help="only the table of ten million tasks")
     parser.add_argument("--plans", action="store_true", help="only the plans of long lists")
+    parser.add_argument("--partitions", action="store_true", help="only a partitioned table")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
     if options.plans:
         with running_environment() as env:
-            print_plans(env)
+            print_plans(env, tasks=20_000 if options.quick else 100_000)
         return
     exit_without_wrk()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -47,8 +49,8 @@ def main() -> None:
     file = options.results / "figures.json"
     figures: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"rows": {}}
     with running_environment() as env:
-        if options.scale:
-            rows = measure_scale(env, size)
+        if options.scale or options.partitions:
+            rows = measure_scale(env, size, is_partitioned=options.partitions)
         else:
             speeds, rows = measure_all(env, size)
             figures |= {
@@ -88,13 +90,23 @@ def measure_all(env: Environment, size: Size) -> tuple[dict[str, Speeds], list[R
     return speeds, [*compare(speeds), token_check, *database_use, sign_ups, memory, *long_list]
 
 
-def measure_scale(env: Environment, size: Size) -> list[Row]:
-    """Return the row of the large table."""
+def measure_scale(env: Environment, size: Size, *, is_partitioned: bool) -> list[Row]:
+    """Return the row of the large table, which may be a partitioned one."""
     logger.info("filling the tables: this takes minutes")
     small = Database(env, "small", 100, tasks=100)
-    large = Database(env, "large", 10 * size.users, tasks=100)
-    with running_server(small) as few, running_server(large) as many:
-        return [measure.measure_scale(few, many, size)]
+    prepare = {"prepare": partition} if is_partitioned else {}
+    large = Database(env, "large", 10 * size.users, tasks=100, **prepare)
+    if is_partitioned:
+        print_pruning(large)
+    app = APP if is_partitioned else "main:app"
+    with running_server(small) as few, running_server(large, app) as many:
+        row = measure.measure_scale(few, many, size)
+        measure.print_growth(many)
+    return (
+        [replace(row, title=f"{row.title}, in {PARTITIONS} partitions")]
+        if is_partitioned
+        else [row]
+    )
 
 
 if __name__ == "__main__":

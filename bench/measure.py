@@ -85,6 +85,27 @@ def measure_scale(small: Server, large: Server, size: Size) -> Row:
     )
 
 
+def print_growth(server: Server) -> None:
+    """Print what a task takes on disk, and a create in PostgreSQL's journal (WAL)."""
+    database = server.database
+    ((table, indexes),) = database.execute(
+        "SELECT sum(pg_table_size(relid)), sum(pg_indexes_size(relid))"
+        " FROM pg_partition_tree('tasks')"
+    )
+    creates = make_requests(database)["create"]
+    # The first change of a page after a checkpoint writes all of it.
+    server.drive(creates, seconds=2)
+    ((start,),) = database.execute("SELECT pg_current_wal_insert_lsn()::text")
+    count = server.drive(creates, seconds=5).requests
+    ((wal,),) = database.execute(
+        "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %(start)s::pg_lsn)", start=start
+    )
+    print(
+        f"Bytes of a task: {table / database.tasks:.0f} in the table,"
+        f" {indexes / database.tasks:.0f} in indexes; of a create in the WAL: {wal / count:.0f}."
+    )
+
+
 def measure_token_check(server: Server, size: Size) -> Row:
     """Compare the check of a token that was verified before with a list request."""
 

@@ -1,6 +1,7 @@
-"""Tests of the benchmark's report and load generator, and a short run of all of it."""
+"""Tests of the benchmark's report and load generator, and short runs of all of it."""
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -12,6 +13,7 @@ import pytest
 
 from bench.load import Request, drive
 from bench.report import Row, compare, draw_chart, make_table
+from models.task import SORTS
 from tests.support.programs import need_package
 
 SPEEDS = {
@@ -36,7 +38,21 @@ def test_a_short_run_measures_every_row_but_the_large_table(tmp_path: Path) -> N
     assert len(figures["rows"]) == 12
     # Counts do not depend on how busy the machine is.
     assert figures["rows"]["statements for each task endpoint"]["met"]
+    # Nothing is faster than the network that is simulated.
+    row = figures["rows"]["latency of a request to a database 50 ms away"]
+    assert all(float(count) >= 1 for count in re.findall(r"[0-9.]+", row["measured"]))
     ET.parse(tmp_path / "chart.svg")  # noqa: S314 - our own
+
+
+@pytest.mark.serial
+def test_a_page_by_any_sort_reads_its_own_rows_alone() -> None:
+    command = (sys.executable, "-m", "bench", "--plans", "--quick")
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = re.findall(r"^\| (\w+) \| (?:asc|desc) \| .* \| (\d+) \|", run.stdout, re.MULTILINE)
+    assert {sort for sort, _ in rows} == set(SORTS)
+    assert len(rows) == 4 * len(SORTS)
+    # One buffer for each of the 500 rows, and those of the index; all 20,000 rows have thousands.
+    assert max(int(buffers) for _, buffers in rows) < 1000
 
 
 @pytest.mark.slow
@@ -55,15 +71,11 @@ def test_a_load_with_refused_requests_fails(client: httpx.Client) -> None:
         drive(str(client.base_url), requests, seconds=1, connections=1)
 
 
-def test_a_ratio_at_its_target_meets_it() -> None:
-    assert [row.met for row in compare(SPEEDS)] == [True] * 5
-
-
-@pytest.mark.parametrize("kind", ["list", "get", "create", "patch"])
+@pytest.mark.parametrize("kind", ["", "list", "get", "create", "patch"])
 def test_a_ratio_below_its_target_misses_it(kind: str) -> None:
-    slower = {**SPEEDS["service"], kind: SPEEDS["service"][kind] - 1}
-    missed = [row.title for row in compare({**SPEEDS, "service": slower}) if not row.met]
-    assert f"{kind}, against tutorial" in missed
+    service = {name: speed - (name == kind) for name, speed in SPEEDS["service"].items()}
+    missed = [row.title for row in compare({**SPEEDS, "service": service}) if not row.met]
+    assert (f"{kind}, against tutorial" in missed) == bool(missed) == bool(kind)
 
 
 def test_the_table_marks_a_missed_target() -> None:
