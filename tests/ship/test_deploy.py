@@ -36,7 +36,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     # Without a value: Render asks for it.
     "render.yaml": {each["key"]: each.get("value", "") for each in RENDER["envVars"]},
     "fly.toml": FLY["env"],
-    # compose.yaml comes with JWKS_ALLOW_HTTP.
+    "compose.yaml": COMPOSE["environment"],
     "kubernetes": CONFIG | SECRETS,
 }
 OF_THE_IMAGE = {"PORT", "HOST", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"}
