@@ -21,7 +21,7 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /app
 COPY --from=build /app .
 # The base image has no compiled modules of Python's own: each start would compile them again.
-RUN python3 -c "import main, uvicorn.supervisors"
+RUN python3 -c "import application, uvicorn.supervisors"
 ENV PYTHONDONTWRITEBYTECODE=1
 # A number, so that Kubernetes can check `runAsNonRoot`. The files belong to root.
 USER 10001:10001

@@ -1,132 +1,34 @@
-"""The application: settings, middleware, error handlers and routers are put together here."""
+"""The application of the environment, for a server: `uvicorn main:app`.
+
+`app` is an ordinary variable, because not every server looks for it in the same way. Importing this
+module reads the environment and changes the process; `application.create_app` does neither.
+"""
 
 import gc
 import logging
 import sys
-import tomllib
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
-from fastapi import FastAPI, status
-from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from starlette.exceptions import HTTPException
 from uvicorn.config import STARTUP_FAILURE
 
-from core.database import DatabaseHealth, make_engine
-from core.http_client import make_client
-from core.logs import configure_logging, flush_logs
-from core.middleware import (
-    REQUEST_ID,
-    ProblemCORSMiddleware,
-    ProblemMiddleware,
-    RequestLogMiddleware,
-    TrailingSlashFallback,
-)
-from core.migrations import upgrade_at_start
-from core.openapi import DocumentedAPI, method_not_allowed
-from core.problems import database_problem, http_problem, validation_problem
-from core.rate_limit import RateLimiter
-from core.settings import ConfigurationError, Settings, load_settings
-from core.telemetry import observe_pool, telemetry_config
-from models.accounts import AccountResolver
-from routers import auth, docs, health, tasks
-from utils.cursors import CursorCodec
-from utils.jwks import KeySet
-from utils.security import PasswordHasher
-from utils.tokens import TokenVerifier
+from application import create_app
+from core.logs import configure_logging
+from core.settings import ConfigurationError, load_settings
 
-logger = logging.getLogger(__name__)
-
-
-def create_app(settings: Settings) -> FastAPI:
-    """Create an application; what it opens, its lifespan opens and closes."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        url = settings.database_url.get_secret_value()
-        if settings.migrate_on_start:
-            await upgrade_at_start(url)
-        async with AsyncExitStack() as stack:
-            stack.callback(flush_logs)
-            client = await stack.enter_async_context(make_client(settings.jwks_url))
-            app.state.settings = settings
-            app.state.database_health = DatabaseHealth()
-            app.state.engine = make_engine(url, settings.db_pool_size)
-            stack.push_async_callback(app.state.engine.dispose)
-            observe_pool(app.state.engine.pool)
-            app.state.rate_limiter = RateLimiter(settings.rate_limit_storage_url.get_secret_value())
-            stack.push_async_callback(app.state.rate_limiter.aclose)
-            app.state.keys = KeySet(settings.jwks_url, client)
-            stack.push_async_callback(app.state.keys.aclose)
-            app.state.verifier = TokenVerifier(app.state.keys)
-            app.state.resolver = AccountResolver()
-            app.state.hasher = PasswordHasher()
-            app.state.cursors = CursorCodec(url)
-            yield
-
-    project = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]
-    app = DocumentedAPI(
-        title=project["name"],
-        version=project["version"],
-        description=project["description"],
-        license_info={"name": "MIT", "identifier": "MIT"},
-        servers=[{"url": "/"}],
-        openapi_tags=[
-            {"name": "auth", "description": auth.__doc__},
-            {"name": "tasks", "description": tasks.__doc__},
-            {"name": "health", "description": health.__doc__},
-        ],
-        lifespan=lifespan,
-        redirect_slashes=False,
-        docs_url=None,
-        redoc_url=None,
-        telemetry=telemetry_config(),
-        exception_handlers={
-            HTTPException: http_problem,
-            status.HTTP_405_METHOD_NOT_ALLOWED: method_not_allowed,
-            RequestValidationError: validation_problem,
-            DBAPIError: database_problem,
-            PoolTimeoutError: database_problem,
-        },
+try:
+    settings = load_settings()
+except ConfigurationError as error:
+    sys.stderr.write(f"{error}\n")
+    # With --workers, uvicorn would start any other worker that ends again and again.
+    sys.exit(STARTUP_FAILURE)
+configure_logging(settings.log_format)
+if settings.jwt_issuer.endswith("/"):
+    logging.getLogger(__name__).warning(
+        "JWT_ISSUER ends with a slash: Better Auth's iss is an origin without one"
     )
-    # The last one added is the outermost.
-    app.add_middleware(ProblemMiddleware)
-    app.add_middleware(
-        ProblemCORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_credentials=True,
-        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=["ETag", "Link", "Location", "Retry-After", REQUEST_ID],
-    )
-    app.add_middleware(RequestLogMiddleware)
-    for router in (tasks.router, auth.router, health.router, docs.router):
-        app.include_router(router)
-    app.router.default = TrailingSlashFallback(app.router)
-    return app
-
-
-def __getattr__(name: str) -> FastAPI:
-    """Create `app` when uvicorn asks for it: `create_app` alone needs no environment."""
-    if name != "app":
-        raise AttributeError(name)
-    try:
-        settings = load_settings()
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        # With --workers, uvicorn would start any other worker that ends again and again.
-        sys.exit(STARTUP_FAILURE)
-    configure_logging(settings.log_format)
-    if settings.jwt_issuer.endswith("/"):
-        logger.warning("JWT_ISSUER ends with a slash: Better Auth's iss is an origin without one")
-    app = globals()["app"] = create_app(settings)
-    # Freeze start-up objects: scanning them stalls requests for most of a tenth of a second, about
-    # once a second under load.
-    gc.freeze()
-    # A request leaves hardly any cycles behind: to look for them after every 700 objects, Python's
-    # default, takes a tenth of its time.
-    gc.set_threshold(10_000)
-    return app
+app = create_app(settings)
+# Freeze start-up objects: scanning them stalls requests for most of a tenth of a second, about once
+# a second under load.
+gc.freeze()
+# A request leaves hardly any cycles behind: to look for them after every 700 objects, Python's
+# default, takes a tenth of its time.
+gc.set_threshold(10_000)

@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from application import create_app
 from core.logs import configure_logging
 from core.settings import Settings
-from main import create_app
 from sandbox.front_end import check_node, run_front_end
 from sandbox.issuer import Issuer
 from sandbox.postgres import PROGRAMS, STOP_SIGNALS, running_postgres

@@ -20,9 +20,9 @@ import psycopg2
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from application import create_app
 from core.logs import configure_logging
 from core.settings import Settings
-from main import create_app
 from sandbox.postgres import STOP_SIGNALS
 from sandbox.server import serving
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from main import create_app
+from application import create_app
 from tests.support.process import failed_start, variables
 from tests.support.service import make_settings
 

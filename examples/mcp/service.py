@@ -25,12 +25,12 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.json_schema import SkipJsonSchema
 from starlette.types import Receive, Scope, Send
 
+from application import create_app
 from core import problems
 from core.database import Session
 from core.settings import Settings, load_settings
 from dependencies.auth import get_current_user
 from dependencies.database import get_session
-from main import create_app
 from models import task
 from models.base import MAX_ID
 from models.paging import Page

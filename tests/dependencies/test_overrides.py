@@ -9,9 +9,9 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from application import create_app
 from core.problems import ConflictError
 from dependencies import state
-from main import create_app
 from tests.support.keyserver import KeyServer
 from tests.support.operations import Operation
 from tests.support.service import make_settings

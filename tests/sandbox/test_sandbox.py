@@ -206,7 +206,7 @@ def test_a_port_in_use_is_named(sandbox: Sandbox) -> None:
 
 def test_the_service_does_not_import_the_sandbox() -> None:
     imported = subprocess.run(
-        [sys.executable, "-c", "import main, sys; print('sandbox' in sys.modules)"],
+        [sys.executable, "-c", "import application, sys; print('sandbox' in sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

@@ -280,7 +280,7 @@ import sys
 {before}
 from fastapi.testclient import TestClient
 from tests.support.service import make_settings
-from main import create_app
+from application import create_app
 
 app = create_app(make_settings("postgresql://localhost/nothing", "http://localhost/jwks"))
 with TestClient(app) as client:

@@ -44,7 +44,7 @@ import sys
 
 import httpx
 
-from main import create_app
+from application import create_app
 from tests.support.keyserver import running_key_server
 from tests.support.service import make_settings
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey

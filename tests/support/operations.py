@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from main import create_app
+from application import create_app
 from tests.support.service import Person, make_settings
 
 METHODS: Final = {"GET", "POST", "PUT", "PATCH", "DELETE"}

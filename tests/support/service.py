@@ -12,10 +12,10 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from application import create_app
 from core.database import make_engine
 from core.driver import Timeouts
 from core.settings import Settings
-from main import create_app
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
 from utils.security import PasswordHasher
 

@@ -39,6 +39,25 @@ def test_the_example_of_rfc_8037_verifies_under_its_key_alone() -> None:
         jws.verify(RFC_TOKEN, Ed25519Key(SigningKey().jwk, "EdDSA"), ["EdDSA"])
 
 
+# The points of order 1, 2, 4 and 8; then those with y >= p that are of small order.
+SMALL_ORDER = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+]
+
+
 def test_a_vector_of_rfc_8032_verifies() -> None:
     key = Ed25519Key({**RFC_JWK, "x": base64url(bytes.fromhex(PUBLIC))}, "Ed25519")
     message, signature = bytes.fromhex("af82"), bytes.fromhex(SIGNATURE)
@@ -56,6 +75,9 @@ def test_a_vector_of_rfc_8032_verifies() -> None:
         *(({}, algorithm) for algorithm in ("ES256", "none", "eddsa")),
         *(({"x": base64url(bytes(length))}, "EdDSA") for length in (0, 3, 31, 33)),
         ({"x": "é"}, "EdDSA"),
+        *(({"x": base64url(bytes.fromhex(point))}, "EdDSA") for point in SMALL_ORDER),
+        # Not canonical: y = p + 18, of whatever order.
+        ({"x": base64url(b"\xff" * 31 + b"\x7f")}, "EdDSA"),
     ],
 )
 def test_another_kind_of_key_is_refused(changes: dict[str, Any], algorithm: str) -> None:

@@ -484,6 +484,8 @@ UNUSABLE: dict[str, list[dict[str, Any]]] = {
         *({"key_ops": value} for value in (["encrypt"], ["sign"], [], 1, None)),
         *({name: base64url(bytes(32))} for name in ("d", "k")),
         *({"x": base64url(bytes(length))} for length in (0, 31, 33)),
+        # Under the neutral point, a signature of R = 1 and S = 0 is good for every token.
+        {"x": base64url(b"\1" + bytes(31))},
         *({"x": value} for value in (..., None, 10**15, "é" * 43, "\ud800" * 43)),
         *({"alg": value} for value in ("ES256", "none", None, ["EdDSA"])),
         *({"crv": value} for value in ("Ed448", "X25519", deep(900))),
