@@ -1,6 +1,5 @@
 """Tests through a real PgBouncer in transaction mode, which is what Neon's pooled host is."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +9,12 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
-from sqlalchemy import func, make_url
-from sqlmodel import select
+from sqlalchemy import make_url
 
-from core.database import Session, make_engine
 from core.migrations import upgrade
 from tests.conftest import MakeDatabase, Serve
-from tests.support.database import execute
+from tests.core.test_session import length_of_5_megabytes
+from tests.support.database import execute, run_in_session
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.problems import assert_problem
@@ -80,15 +78,7 @@ def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_
     with closing(psycopg2.connect(pooled)) as connection:
         assert connection.info.ssl_in_use
 
-    async def ask() -> object:
-        engine = make_engine(pooled, 1)
-        try:
-            async with Session(engine) as session:
-                return (await session.exec(select(func.length("x" * 5_000_000)))).one()
-        finally:
-            await engine.dispose()
-
-    assert asyncio.run(ask()) == 5_000_000
+    assert run_in_session(pooled, length_of_5_megabytes) == 5_000_000
 
 
 def test_every_task_endpoint_works_though_each_statement_may_have_another_connection(

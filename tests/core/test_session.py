@@ -1,30 +1,15 @@
 """Tests of transactions that fail; tests/models/test_transactions.py has those that do not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import col, func, select
 
-from core.database import Session, make_engine
+from core.database import Session
 from models.user import User
-from tests.support.database import execute
-
-
-def run(url: str, use: Callable[[Session], Awaitable[None]]) -> None:
-    """Run a function with a session of its own, on a pool of one connection."""
-
-    async def main() -> None:
-        engine = make_engine(url, 1)
-        try:
-            async with Session(engine) as session:
-                await use(session)
-        finally:
-            await engine.dispose()
-
-    asyncio.run(main())
+from tests.support.database import execute, run_in_session
 
 
 def new_user() -> User:
@@ -55,7 +40,7 @@ def test_an_error_rolls_both_statements_back(database_url: str) -> None:
         assert users(database_url, one.email) == 0
         assert (await session.exec(select(func.count()).select_from(User))).one() >= 0
 
-    run(database_url, use)
+    run_in_session(database_url, use)
 
 
 def test_a_cancellation_rolls_both_statements_back(database_url: str) -> None:
@@ -82,15 +67,16 @@ def test_a_cancellation_rolls_both_statements_back(database_url: str) -> None:
         statement = select(User).where(col(User.email) == email)
         assert (await session.exec(statement)).one_or_none() is None
 
-    run(database_url, use)
+    run_in_session(database_url, use)
+
+
+async def length_of_5_megabytes(session: Session) -> int:
+    length: int = (await session.exec(select(func.length("x" * 5_000_000)))).one()
+    return length
 
 
 def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole(database_url: str) -> None:
-    async def use(session: Session) -> None:
-        length = select(func.length("x" * 5_000_000))
-        assert (await session.exec(length)).one() == 5_000_000
-
-    run(database_url, use)
+    assert run_in_session(database_url, length_of_5_megabytes) == 5_000_000
 
 
 def test_a_backend_that_dies_in_a_transaction_is_an_error_and_then_over(database_url: str) -> None:
@@ -107,4 +93,4 @@ def test_a_backend_that_dies_in_a_transaction_is_an_error_and_then_over(database
         assert caught.value.connection_invalidated
         assert (await session.exec(select(func.length("four")))).one() == 4
 
-    run(database_url, use)
+    run_in_session(database_url, use)

@@ -1,12 +1,15 @@
 """Access to a database past the service."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
 import psycopg2
+
+from core.database import Session, make_engine
 
 
 def execute(url: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -16,6 +19,20 @@ def execute(url: str, statement: str, *parameters: object) -> list[tuple[Any, ..
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
+
+
+def run_in_session[T](url: str, use: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+    """Run a function with a session of an engine of its own, which has one connection."""
+
+    async def main() -> T:
+        engine = make_engine(url, 1)
+        try:
+            async with Session(engine) as session:
+                return await use(session)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(main())
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 10) -> None:
