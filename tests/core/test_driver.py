@@ -2,20 +2,14 @@
 
 import asyncio
 import ctypes
-import tomllib
-from pathlib import Path
 from typing import Any
 
-import pytest
-from packaging.requirements import Requirement
 from psycopg2 import _psycopg, extensions
 from sqlalchemy import event
 from sqlmodel import func, select
 
 from core.database import make_engine
 from core.driver import AsyncioCursor
-
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_sqlalchemy_closes_the_cursor_of_a_result_by_its_private_name(database_url: str) -> None:
@@ -47,10 +41,3 @@ def test_psycopg2s_own_module_has_the_libpq_that_it_uses() -> None:
     # The first libpq that can cancel without blocking the interpreter, and over TLS.
     assert library.PQlibVersion() >= 170_000
     assert library.PQcancelCreate
-
-
-@pytest.mark.parametrize("name", ["sqlalchemy", "psycopg2-binary"])
-def test_libraries_whose_private_parts_are_used_have_an_upper_bound(name: str) -> None:
-    requirements = map(Requirement, tomllib.loads(PROJECT.read_text())["project"]["dependencies"])
-    (specifier,) = [each.specifier for each in requirements if each.name == name]
-    assert any(each.operator == "<" for each in specifier)
