@@ -89,10 +89,10 @@ def test_the_key_lives_as_long_as_its_task(alice: Person) -> None:
 
 def test_two_users_may_use_the_same_key(alice: Person, bob: Person) -> None:
     key = uuid4().hex
-    of_alice, of_bob = create(alice, key, title="hers"), create(bob, key, title="his")
-    assert (of_alice.status_code, of_bob.status_code) == (201, 201)
-    assert alice.tasks("GET").json() == [of_alice.json()]
-    assert bob.tasks("GET").json() == [of_bob.json()]
+    for person, title in ((alice, "hers"), (bob, "his")) * 2:
+        response = create(person, key, title=title)
+        assert response.status_code == 201
+        assert person.tasks("GET").json() == [response.json()]
 
 
 @pytest.mark.parametrize("text", ["x", "!", "~" * 255, "'; DROP TABLE tasks; --".replace(" ", "+")])
