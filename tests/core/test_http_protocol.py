@@ -24,7 +24,7 @@ from tests.support.replicas import Replica, replicas
 from tests.support.rows import insert_tasks
 from tests.support.service import ORIGIN, Person, make_settings, running_service
 from tests.support.tokens import SigningKey
-from tests.support.wire import HEALTH, connect, read_answer, request
+from tests.support.wire import HEALTH, connect, read_response, request
 
 GRACE_SECONDS = 8
 """How much later than it should a connection may end, on a busy machine."""
@@ -64,7 +64,7 @@ def send(server: Server, *segments: bytes) -> list[httpx.Response]:
             time.sleep(0.1)
         with suppress(EOFError, ConnectionResetError):
             while True:
-                status, headers, body = read_answer(stream)
+                status, headers, body = read_response(stream)
                 responses.append(httpx.Response(status, headers=headers, content=body))
     return responses
 
@@ -310,19 +310,19 @@ def test_a_connection_that_behaves_is_kept_and_used_again(server: Server, alice:
     with connect(server.url) as peer, peer.makefile("rb") as responses:
         for _ in range(5):
             peer.sendall(get)
-            assert read_answer(responses)[::2] == (200, b"[]")
+            assert read_response(responses)[::2] == (200, b"[]")
         peer.sendall(post[:-10])
         time.sleep(0.2)
         peer.sendall(post[-10:])
-        assert read_answer(responses)[0] == 201
+        assert read_response(responses)[0] == 201
         # Two at once.
         peer.sendall(get + get)
-        assert [b"in two segments" in read_answer(responses)[2] for _ in range(2)] == [True] * 2
+        assert [b"in two segments" in read_response(responses)[2] for _ in range(2)] == [True] * 2
         # The rest of a body that is refused is read, and the connection kept.
         peer.sendall(refused)
-        assert read_answer(responses)[0] == 413
+        assert read_response(responses)[0] == 413
         peer.sendall(get)
-        assert read_answer(responses)[0] == 200
+        assert read_response(responses)[0] == 200
 
 
 def test_trailers_are_not_headers(server: Server, alice: Person) -> None:
@@ -435,7 +435,7 @@ def test_a_request_that_meets_sigterm_on_an_idle_connection_is_answered_as_its_l
         ThreadPoolExecutor(1) as threads,
     ):
         used.sendall(HEALTH)
-        status, headers, _ = read_answer(responses)
+        status, headers, _ = read_response(responses)
         assert (status, headers.get("connection")) == (200, None)
         ending = threads.submit(replica.end)
         with suppress(ConnectionRefusedError):
@@ -457,7 +457,7 @@ def test_idle_connections_do_not_keep_the_process_from_ending(replica: Replica) 
         half.sendall(HEALTH[:20])
         used.sendall(HEALTH)
         with used.makefile("rb") as responses:
-            assert read_answer(responses)[0] == 200
+            assert read_response(responses)[0] == 200
         began = time.monotonic()
         assert replica.end() in (0, -signal.SIGTERM)
         seconds = time.monotonic() - began

@@ -23,7 +23,7 @@ from tests.support.process import Server, running_server, start, variables
 from tests.support.programs import await_port, free_port
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
-from tests.support.wire import HEALTH, connect, read_answer
+from tests.support.wire import HEALTH, connect, read_response
 
 Records = Callable[[str, int], list[dict[str, Any]]]
 
@@ -187,7 +187,7 @@ def test_a_full_pipe_of_standard_error_stops_nothing_and_dropped_lines_are_count
             def send(count: int) -> None:
                 for _ in range(count):
                     connection.sendall(HEALTH)
-                    assert read_answer(responses)[0] == 200
+                    assert read_response(responses)[0] == 200
 
             # The pipe takes about 600 lines.
             send(MAX_QUEUED + 1_500)

@@ -14,7 +14,7 @@ from tests.support.process import production_options, running_server, variables
 from tests.support.proxy import running_proxy
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
-from tests.support.wire import HEALTH, connect, read_answer
+from tests.support.wire import HEALTH, connect, read_response
 
 ROUNDS = 15
 READERS = 10
@@ -50,7 +50,7 @@ def test_a_descriptor_of_a_dead_connection_is_never_watched_when_a_client_has_it
         def ask_health() -> int:
             with connect(server.url) as peer, peer.makefile("rb") as responses:
                 peer.sendall(HEALTH)
-                return read_answer(responses)[0]
+                return read_response(responses)[0]
 
         reading = [threads.submit(read_tasks) for _ in range(READERS)]
         for _ in range(ROUNDS):

@@ -20,7 +20,7 @@ from tests.support.postgres import OwnPostgres
 from tests.support.process import Server, production_options, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
-from tests.support.wire import HEALTH, connect, read_answer
+from tests.support.wire import HEALTH, connect, read_response
 
 CLIENTS = 200
 SECONDS = 21
@@ -39,7 +39,7 @@ def probing(server: Server) -> Iterator[list[float]]:
             while not done.wait(0.05):
                 began = time.monotonic()
                 peer.sendall(HEALTH)
-                assert read_answer(responses)[0] == 200
+                assert read_response(responses)[0] == 200
                 seconds.append(time.monotonic() - began)
 
     thread = threading.Thread(target=probe)

@@ -19,7 +19,7 @@ from tests.support.keyserver import KeyServer
 from tests.support.process import Server, production_options, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
-from tests.support.wire import connect, read_answer, request
+from tests.support.wire import connect, read_response, request
 
 ENDED = (0, -signal.SIGTERM)
 """Exit statuses; uvicorn raises the signal again, which a shell calls 143."""
@@ -31,14 +31,14 @@ def write_until_told_to_close(
 ) -> dict[str, int]:
     """Write on one connection without a pause, and return the status of each title.
 
-    A connection may only end where an answer said that it would.
+    A connection may only end where a response announced it.
     """
     statuses = {}
     with connect(server.url) as peer, peer.makefile("rb") as answers:
         for number in range(1_000_000):
             title = f"{name}-{number}"
             peer.sendall(request(person.id, person.token, "POST", body={"title": title}))
-            statuses[title], headers, _ = read_answer(answers)
+            statuses[title], headers, _ = read_response(answers)
             if number == 0:
                 running.wait(20)
             if headers.get("connection") == "close":

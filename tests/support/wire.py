@@ -28,14 +28,14 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((address.host, address.port or 80), 30)
 
 
-def read_answer(answers: BufferedReader) -> tuple[int, dict[str, str], bytes]:
-    """Read one answer; raises EOFError where the connection ends before it does."""
-    line = answers.readline()
+def read_response(stream: BufferedReader) -> tuple[int, dict[str, str], bytes]:
+    """Read one response. Raises EOFError where the connection ends before it does."""
+    line = stream.readline()
     headers = {}
-    while (header := answers.readline()) not in (b"\r\n", b""):
+    while (header := stream.readline()) not in (b"\r\n", b""):
         name, _, value = header.decode().partition(":")
         headers[name.lower()] = value.strip()
-    body = answers.read(int(headers.get("content-length", 0)))
+    body = stream.read(int(headers.get("content-length", 0)))
     if header == b"" or len(body) < int(headers.get("content-length", 0)):
         raise EOFError(line)
     return int(line.split()[1]), headers, body
