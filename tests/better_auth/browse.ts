@@ -526,6 +526,20 @@ async function short(_context: BrowserContext, page: Page) {
   await gone(page, "Buy milk");
 }
 
+/** The application of the guide: sign up, add, find it again. */
+async function guide(_context: BrowserContext, page: Page) {
+  await page.goto(address);
+  await page.getByPlaceholder("E-mail").fill(`guide-${Date.now()}@example.com`);
+  await page.getByPlaceholder("Password").fill(PASSWORD);
+  await button(page, "Sign up or sign in").click();
+  await page.getByPlaceholder("New task").fill("Buy milk");
+  await button(page, "Add").click();
+  await page.getByRole("listitem").waitFor();
+  await page.reload();
+  await page.getByRole("listitem").waitFor();
+  assert.deepEqual(await page.getByRole("listitem").allTextContents(), ["Buy milk"]);
+}
+
 const context = await chromium.launchPersistentContext(profile, {
   executablePath,
   headless: true,
@@ -542,7 +556,7 @@ const context = await chromium.launchPersistentContext(profile, {
 });
 const page = watch(context.pages()[0]!);
 try {
-  await { person, snags, keyboard, short }[scenario]!(context, page);
+  await { person, snags, keyboard, short, guide }[scenario]!(context, page);
 } catch (error) {
   await page.screenshot({ path: `${screenshots}/failed.png` });
   throw error;

@@ -5,9 +5,10 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -23,15 +24,22 @@ PASSWORD = "correct horse battery staple"
 class Visitor:
     """A user of the front end, with a browser's cookies."""
 
-    def __init__(self, address: str, origin: str, forwarded_for: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        origin: str,
+        forwarded_for: str | None = None,
+        base_path: str = "/api/auth",
+    ) -> None:
         self.email = f"{uuid4().hex}@example.com"
+        self._base_path = base_path
         self.http = httpx.Client(base_url=address, headers={"Origin": origin}, timeout=30)
         if forwarded_for is not None:
             self.http.headers["X-Forwarded-For"] = forwarded_for
 
     def post(self, path: str, **body: Any) -> httpx.Response:
         """Ask Better Auth for something."""
-        return self.http.post(f"/api/auth/{path}", json=body)
+        return self.http.post(f"{self._base_path}/{path}", json=body)
 
     def sign_up(self, password: str = PASSWORD, **more: Any) -> httpx.Response:
         """Fill in the form for new users."""
@@ -44,11 +52,11 @@ class Visitor:
 
     def user(self) -> Any:
         """Return the `session.user` that a page of the front end sees."""
-        return self.http.get("/api/auth/get-session").json()["user"]
+        return self.http.get(f"{self._base_path}/get-session").json()["user"]
 
     def token(self) -> str:
         """Fetch a token, as the page does before it calls the service."""
-        answer = self.http.get("/api/auth/token")
+        answer = self.http.get(f"{self._base_path}/token")
         assert answer.status_code == 200, answer.text
         token: str = answer.json()["token"]
         return token
@@ -61,13 +69,19 @@ class Visitor:
 class FrontEnd:
     """One set-up of Better Auth: `address` is where it listens, `origin` what it calls itself."""
 
-    def __init__(self, setup: str, origin: str | None = None) -> None:
-        self._setup = setup
+    def __init__(
+        self,
+        setup: str,
+        origin: str | None = None,
+        base_path: str = "/api/auth",
+        jwks_path: str = "/jwks",
+    ) -> None:
+        self._setup, self._base_path = setup, base_path
         self._listener = _listen(0)
         self.port: int = self._listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         self.origin = origin or f"http://localhost:{self.port}"
-        self.jwks_url = f"{self.address}/api/auth/jwks"
+        self.jwks_url = f"{self.address}{base_path}{jwks_path}"
         self._process: subprocess.Popen[bytes] | None = None
         self._visitors = ExitStack()
 
@@ -105,7 +119,7 @@ class FrontEnd:
 
     def visitor(self, **options: Any) -> Visitor:
         """Return a new visitor, not signed up yet."""
-        visitor = Visitor(self.address, self.origin, **options)
+        visitor = Visitor(self.address, self.origin, base_path=self._base_path, **options)
         self._visitors.enter_context(visitor.http)
         return visitor
 
@@ -166,12 +180,13 @@ def running_stack(  # noqa: PLR0913 - each is a choice of some test
     database_url: str,
     make_database: MakeDatabase,
     origin: str | None = None,
+    paths: Mapping[str, str] = MappingProxyType({}),
     settings: dict[str, Any] | None = None,
     uvicorn_options: dict[str, Any] | None = None,
     **environment: str,
 ) -> Iterator[Stack]:
     """Run a set-up of Better Auth, on a new database, and the service, wired to each other."""
-    with closing(FrontEnd(setup, origin)) as front_end:
+    with closing(FrontEnd(setup, origin, **paths)) as front_end:
         changes = {
             "jwt_issuer": front_end.origin,
             "jwt_audience": front_end.origin,

@@ -3,6 +3,12 @@ import { betterAuth } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
 import { createServer } from "node:http";
+import { register } from "node:module";
+
+// Next.js finds "./database" without an ending; Node.js has to be told.
+const endings = `export const resolve = (name, context, next) =>
+  next(/^\\.\\.?\\/[^.]*$/.test(name) ? name + ".js" : name, context);`;
+register(`data:text/javascript,${encodeURIComponent(endings)}`);
 
 const name = process.argv[2]!;
 const isExample = name.startsWith("lib/");

@@ -1,70 +1,24 @@
 """The example front end, built and run, and a real browser in front of it."""
 
-import json
 import logging
-import os
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.better_auth.browser import browse, running_next
 from tests.better_auth.frontend import PASSWORD, Visitor, free_port
-from tests.better_auth.toolchain import BIN, EXAMPLE, FOLDER, build, only_one, run
+from tests.better_auth.toolchain import BIN, EXAMPLE, build, only_one, run
 from tests.conftest import MakeDatabase
 from tests.support.programs import need_package
 from tests.support.service import make_settings, running_service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PROBLEM = "application/problem+json"
 CLEAN: dict[str, list[str]] = {"errors": [], "violations": []}
-
-
-@contextmanager
-def running_next(port: int, log: Path, environment: dict[str, str]) -> Iterator[None]:
-    """Start the front end that was built, and wait until it answers."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [BIN / "next", "start", "--hostname", "127.0.0.1", "--port", str(port)],
-            cwd=EXAMPLE,
-            env={**os.environ, **environment},
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/api/auth/ok").is_success:
-                    break
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def browse(origin: str, scenario: str, folder: Path, environment: dict[str, str]) -> Any:
-    """Act out a scenario of browse.ts in Chromium; return what it reports.
-
-    Its screenshots are left in SCREENSHOTS where that is set.
-    """
-    screenshots = Path(os.environ.get("SCREENSHOTS", folder / "screenshots"))
-    screenshots.mkdir(exist_ok=True)
-    printed = run(
-        *("node", FOLDER / "build" / "tests" / "better_auth" / "browse.js"),
-        *(str(shutil.which("chromium")), folder / scenario, origin, scenario, screenshots),
-        environment=environment,
-    )
-    return json.loads(printed.splitlines()[-1])
 
 
 def methods(caplog: pytest.LogCaptureFixture) -> set[str]:
@@ -113,7 +67,7 @@ def test_next_and_a_browser(
         }
         run(BIN / "next", "build", environment=environment)
         with (
-            running_next(port, tmp_path / "next", environment),
+            running_next(EXAMPLE, port, tmp_path / "next", environment),
             caplog.at_level(logging.INFO),
         ):
             with subtests.test("a person keeps their tasks, straight from the page (CORS)"):
@@ -129,7 +83,10 @@ def test_next_and_a_browser(
         caplog.clear()
         with (
             running_next(
-                port, tmp_path / "next", {**environment, "BACKEND_PUBLIC_URL": "/backend"}
+                EXAMPLE,
+                port,
+                tmp_path / "next",
+                {**environment, "BACKEND_PUBLIC_URL": "/backend"},
             ),
             closing(Visitor(address, origin).http) as front_end,
             caplog.at_level(logging.INFO),

@@ -1,9 +1,11 @@
 """Set-up A: Better Auth keeps the users, and the service gets to know them by their tokens."""
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 
+from tests.better_auth.conftest import RunStack
 from tests.better_auth.frontend import PASSWORD, Stack, Visitor, bearer, decoded
 
 pytestmark = pytest.mark.slow
@@ -41,6 +43,28 @@ def test_a_stock_token_has_the_claims_that_the_guide_says(stock: Stack) -> None:
     assert claims["iss"] == claims["aud"] == stock.front_end.origin
     assert claims["exp"] - claims["iat"] == 15 * 60
     assert (claims["email"], claims["emailVerified"]) == (visitor.email, False)
+
+
+def test_tokens_and_keys_of_neons_managed_better_auth_are_accepted(run_stack: RunStack) -> None:
+    paths = {"base_path": "/neondb/auth", "jwks_path": "/.well-known/jwks.json"}
+    with run_stack("neon", paths=paths) as stack:
+        visitor = stack.front_end.signed_up()
+        header, claims = decoded(visitor.token())
+        assert header == {"alg": "EdDSA", "kid": stack.front_end.keys()[0]["kid"]}
+        # All that is in the example of Neon's documentation.
+        assert claims.keys() == {
+            *("iat", "exp", "iss", "aud", "sub", "id", "name", "email", "emailVerified", "image"),
+            *("createdAt", "updatedAt", "role", "banned", "banReason", "banExpires"),
+        }
+        assert str(UUID(claims["sub"])) == claims["id"]
+        assert claims["iss"] == claims["aud"] == stack.front_end.origin
+        assert claims["exp"] - claims["iat"] == 15 * 60
+        assert (claims["role"], claims["banned"]) == ("authenticated", False)
+
+        path = f"/api/{claims['sub']}/tasks"
+        made = stack.call(visitor, "POST", path, json={"title": "Buy milk"})
+        assert stack.call(visitor, "GET", "/api/me/tasks").json() == [made.json()]
+        assert stack.me(visitor)["email"] == visitor.email
 
 
 def test_signing_in_again_is_the_same_account(stock: Stack) -> None:

@@ -1,6 +1,6 @@
 // A typed client of the to-do service. `npm run generate` makes schema.ts from its /openapi.json.
 import createClient from "openapi-fetch";
-import type { components, paths } from "./schema.ts";
+import type { components, paths } from "./schema";
 
 export type Task = components["schemas"]["TaskPublic"];
 export type Problem = components["schemas"]["Problem"];

@@ -1,8 +1,8 @@
 // Set-up B, backend ids: sign-up creates the account at the service, and tokens carry its id.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "./database.ts";
-import { backendFields, createAtBackend, deleteAccount } from "./todo-backend.ts";
+import { database } from "./database";
+import { backendFields, createAtBackend, deleteAccount } from "./todo-backend";
 
 export const auth = betterAuth({
   database,

@@ -3,8 +3,8 @@ import { getCurrentAuthEndpointContext } from "@better-auth/core/context";
 import { betterAuth, type GenericEndpointContext } from "better-auth";
 import { APIError, getSessionFromCtx } from "better-auth/api";
 import { jwt } from "better-auth/plugins";
-import { database } from "./database.ts";
-import { backendFields, createAtBackend, deleteAccount, logIn } from "./todo-backend.ts";
+import { database } from "./database";
+import { backendFields, createAtBackend, deleteAccount, logIn } from "./todo-backend";
 
 export const auth = betterAuth({
   database,

@@ -1,9 +1,9 @@
 // Set-up A, stock: Better Auth keeps the users; the service creates an account at the first request.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "./database.ts";
-import { sendEmail } from "./email.ts";
-import { deleteAccount } from "./todo-backend.ts";
+import { database } from "./database";
+import { sendEmail } from "./email";
+import { deleteAccount } from "./todo-backend";
 
 export const auth = betterAuth({
   database,

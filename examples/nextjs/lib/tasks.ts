@@ -1,5 +1,5 @@
 // What the list shows, as it stands in the page's address and in requests to the service.
-import { unwrap, type Api, type Task } from "./api.ts";
+import { unwrap, type Api, type Task } from "./api";
 
 export const STATUSES = { all: "All", pending: "Open", completed: "Completed" } as const;
 

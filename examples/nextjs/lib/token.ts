@@ -1,4 +1,4 @@
-import { authClient } from "./auth-client.ts";
+import { authClient } from "./auth-client";
 
 /** How long before its end a token is replaced. */
 const MARGIN_MS = 60_000;
@@ -17,7 +17,8 @@ export function getToken(renew = false): Promise<string> {
 async function fetchToken(): Promise<string> {
   const { data, error } = await authClient.token();
   if (error?.status === 401) {
-    window.location.assign("/sign-in");
+    // The page asks for a sign-in where there is no session.
+    window.location.assign("/");
     throw new Error("Your session is over. Sign in again.");
   }
   if (error) throw new Error("No token could be fetched. Try again shortly.");

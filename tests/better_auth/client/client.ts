@@ -1,6 +1,6 @@
 // Calls every operation on tasks with the types that openapi-typescript generates.
 import createClient from "openapi-fetch";
-import type { components, paths } from "./schema.ts";
+import type { components, paths } from "./schema";
 
 const [baseUrl, token] = process.argv.slice(2) as [string, string];
 const client = createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${token}` } });

@@ -2,7 +2,7 @@
 // The visitor's name says which of them it is.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "./database.ts";
+import { database } from "./database";
 
 type User = Record<string, any>;
 

@@ -1,7 +1,7 @@
 // Users who may write a field that is called as a claim, and three ways to make the payload.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "./database.ts";
+import { database } from "./database";
 
 const payloads = {
   default: undefined,

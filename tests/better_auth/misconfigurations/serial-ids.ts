@@ -1,7 +1,7 @@
 // Better Auth numbers its users, as the backend does, and its keys.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
-import { database } from "./database.ts";
+import { database } from "./database";
 
 export const auth = betterAuth({
   database,
