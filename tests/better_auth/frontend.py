@@ -1,4 +1,4 @@
-"""A running Better Auth, the service behind it, and the users who sign in there."""
+"""A running Better Auth, the service behind it, and their users."""
 
 import base64
 import json
@@ -38,31 +38,31 @@ class Visitor:
             self.http.headers["X-Forwarded-For"] = forwarded_for
 
     def post(self, path: str, **body: Any) -> httpx.Response:
-        """Ask Better Auth for something."""
+        """Send a POST request to Better Auth."""
         return self.http.post(f"{self._base_path}/{path}", json=body)
 
     def sign_up(self, password: str = PASSWORD, **more: Any) -> httpx.Response:
-        """Fill in the form for new users."""
+        """Sign up."""
         body = {"name": "A. Visitor", "email": self.email, "password": password, **more}
         return self.post("sign-up/email", **body)
 
     def sign_in(self, password: str = PASSWORD) -> httpx.Response:
-        """Fill in the other form."""
+        """Sign in."""
         return self.post("sign-in/email", email=self.email, password=password)
 
     def user(self) -> Any:
-        """Return the `session.user` that a page of the front end sees."""
+        """Return `session.user`, as a page sees it."""
         return self.http.get(f"{self._base_path}/get-session").json()["user"]
 
     def token(self) -> str:
-        """Fetch a token, as the page does before it calls the service."""
-        answer = self.http.get(f"{self._base_path}/token")
-        assert answer.status_code == 200, answer.text
-        token: str = answer.json()["token"]
+        """Return a new token for the service."""
+        response = self.http.get(f"{self._base_path}/token")
+        assert response.status_code == 200, response.text
+        token: str = response.json()["token"]
         return token
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request to the service, with a fresh token."""
+        """Return the headers of a request to the service, with a new token."""
         return bearer(self.token())
 
 
@@ -86,7 +86,7 @@ class FrontEnd:
         self._visitors = ExitStack()
 
     def start(self, folder: Path, **environment: str) -> None:
-        """Start Node; it answers as soon as it can, and requests wait until then."""
+        """Start Node.js; requests wait until it accepts them."""
         if self._listener.fileno() < 0:
             self._listener = _listen(self.port)
         self._mailbox = folder / f"mail-{uuid4().hex}"
@@ -110,7 +110,7 @@ class FrontEnd:
             )
 
     def stop(self) -> None:
-        """Stop Node, with all that its memory holds."""
+        """Stop Node.js; what it keeps in memory is lost."""
         self._listener.close()
         if self._process is not None:
             self._process.terminate()
@@ -124,10 +124,10 @@ class FrontEnd:
         return visitor
 
     def signed_up(self, **more: Any) -> Visitor:
-        """Return a visitor who has just signed up, with these fields in the form."""
+        """Return a new visitor, signed up, with these further fields in the form."""
         visitor = self.visitor()
-        answer = visitor.sign_up(**more)
-        assert answer.status_code == 200, answer.text + self.log()
+        response = visitor.sign_up(**more)
+        assert response.status_code == 200, response.text + self.log()
         return visitor
 
     def keys(self) -> Any:
@@ -135,7 +135,7 @@ class FrontEnd:
         return httpx.get(self.jwks_url, timeout=30).json()["keys"]
 
     def mail(self) -> list[Any]:
-        """Return the e-mail that was sent, oldest first."""
+        """Return the e-mails that were sent, oldest first."""
         return [json.loads(line) for line in self._mailbox.read_text().splitlines()]
 
     def log(self) -> str:
@@ -143,7 +143,7 @@ class FrontEnd:
         return self._log.read_text()
 
     def close(self) -> None:
-        """Stop, and close what the visitors have open."""
+        """Stop, and close the visitors' connections."""
         self._visitors.close()
         self.stop()
 
@@ -156,20 +156,21 @@ class Stack:
         self.service = service
 
     def call(self, visitor: Visitor, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send the service a request of the visitor's, with a fresh token."""
+        """Send a request of the visitor to the service, with a new token."""
         return self.service.request(method, path, headers=visitor.headers(), **options)
 
     def me(self, visitor: Visitor) -> Any:
         """Return the visitor's account at the service."""
-        answer = self.call(visitor, "GET", "/api/auth/me")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.call(visitor, "GET", "/api/auth/me")
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def sign_up_directly(self, email: str, password: str = PASSWORD) -> Any:
-        """Make an account at the service, past the front end."""
-        answer = self.service.post("/api/auth/signup", json={"email": email, "password": password})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        """Create an account at the service, without the front end."""
+        body = {"email": email, "password": password}
+        response = self.service.post("/api/auth/signup", json=body)
+        assert response.status_code == 201, response.text
+        return response.json()
 
 
 @contextmanager
@@ -215,7 +216,7 @@ def decoded(token: str) -> tuple[Any, Any]:
 
 
 def free_port() -> int:
-    """Return a port that nobody has, for a server that cannot be handed a socket."""
+    """Return a free port, for a server that cannot inherit a socket."""
     with _listen(0) as listener:
         port: int = listener.getsockname()[1]
         return port
