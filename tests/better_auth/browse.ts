@@ -54,33 +54,55 @@ const gone = (page: Page, name: string) => checkbox(page, name).waitFor({ state:
 /** Tells requests for the list, and for a new task. */
 const isList = (url: URL) => url.pathname.endsWith("/api/me/tasks");
 
-/** Wait until the list shows these tasks, one line each. */
-async function shows(page: Page, expected: string[]) {
-  let lines: string[] = [];
-  for (const end = Date.now() + 10_000; Date.now() < end; await page.waitForTimeout(50)) {
-    lines = await page.getByRole("listitem").evaluateAll((items) =>
-      items.map((item) => {
-        const text = [...item.querySelectorAll("label, p")].map((each) => each.textContent);
-        return `${item.querySelector("input")!.checked ? "[x]" : "[ ]"} ${text.join(" / ")}`;
-      }),
-    );
+/** Wait until this reads as expected. */
+async function until(read: () => Promise<string[]>, expected: string[]) {
+  let lines = await read();
+  for (const end = Date.now() + 10_000; Date.now() < end; ) {
     if (lines.join("\n") === expected.join("\n")) return;
+    await new Promise((resume) => setTimeout(resume, 50));
+    lines = await read();
   }
   assert.deepEqual(lines, expected);
 }
 
+/** Wait until the list shows these tasks, one line each. */
+const shows = (page: Page, expected: string[]) =>
+  until(
+    () =>
+      page.getByRole("listitem").evaluateAll((items) =>
+        items.map((item) => {
+          const text = [...item.querySelectorAll("label, p")].map((each) => each.textContent);
+          return `${item.querySelector("input")!.checked ? "[x]" : "[ ]"} ${text.join(" / ")}`;
+        }),
+      ),
+    expected,
+  );
+
+/** Wait until React has taken over the form: before that, a click submits it without a script. */
+const ready = (page: Page) =>
+  page.waitForFunction(() =>
+    Object.keys(document.querySelector("form") ?? {}).some((key) => key.startsWith("__react")),
+  );
+
+async function open(page: Page, path: string) {
+  await page.goto(`${address}${path}`);
+  await ready(page);
+}
+
 async function signUp(page: Page, email: string) {
-  await page.goto(`${address}/sign-up`);
+  await open(page, "/sign-up");
   await page.getByLabel("Name").fill("Ada Lovelace");
   await page.getByLabel("E-mail").fill(email);
   await page.getByLabel("Password").fill(PASSWORD);
   await button(page, "Sign up").click();
   await page.getByText("Nothing to do").waitFor();
+  await ready(page);
 }
 
 async function reload(page: Page) {
   await page.reload();
   await page.getByRole("checkbox").first().waitFor();
+  await ready(page);
 }
 
 async function add(page: Page, title: string) {
@@ -89,10 +111,28 @@ async function add(page: Page, title: string) {
   await checkbox(page, title).waitFor();
 }
 
+type Details = { title?: string; description?: string; priority?: string; due?: string; tags?: string };
+
+async function edit(page: Page, name: string, { title, description, priority, due, tags }: Details) {
+  await button(page, `Edit ${name}`).click();
+  const form = page.getByRole("form", { name: "Edit task" });
+  if (title) await form.getByLabel("Title").fill(title);
+  if (description) await form.getByLabel("Description").fill(description);
+  if (priority) await form.getByLabel("Priority").selectOption(priority);
+  if (due) await form.getByLabel("Due").fill(due);
+  if (tags) await form.getByLabel("Tags").fill(tags);
+  await button(page, "Save").click();
+  await button(page, `Edit ${title ?? name}`).waitFor();
+}
+
+/** Return the day that is so many days from now, such as 2026-12-31. */
+const dayFromNow = (days: number) =>
+  new Date(Date.now() + days * 86_400_000).toLocaleDateString("sv");
+
 /** Change a task in another tab, as another device of the same user would. */
 async function elsewhere(page: Page, action: (other: Page) => Promise<void>) {
   const other = watch(await page.context().newPage());
-  await other.goto(address);
+  await open(other, "/");
   await action(other);
   await other.close();
 }
@@ -103,6 +143,8 @@ async function person(context: BrowserContext, page: Page) {
   await page.getByRole("heading", { name: "Welcome back" }).waitFor();
   await check(page, "sign-in");
   await page.getByRole("link", { name: "Create an account" }).click();
+  await page.waitForURL("**/sign-up");
+  await ready(page);
   await page.getByLabel("Name").fill("Ada Lovelace");
   await page.getByLabel("E-mail").fill("ada@example.com");
   await page.getByLabel("Password").fill("short");
@@ -118,10 +160,18 @@ async function person(context: BrowserContext, page: Page) {
     await add(page, title);
   await add(page, "Call the dentist");
   await add(page, "Buy milk");
-  await button(page, "Edit Buy milk").click();
-  await page.getByLabel("Title", { exact: true }).fill("Buy oat milk");
-  await page.getByLabel("Description").fill("Two litres, the cold kind");
-  await button(page, "Save").click();
+  await edit(page, "Buy milk", {
+    title: "Buy oat milk",
+    description: "Two litres, the cold kind",
+    due: dayFromNow(0),
+    tags: "errands",
+  });
+  await edit(page, "Call the dentist", { priority: "High", due: dayFromNow(-2) });
+  await edit(page, "Book the train to Lisbon", {
+    priority: "Urgent",
+    due: dayFromNow(9),
+    tags: "travel, errands",
+  });
   await checkbox(page, "Water the plants").click();
   await page.locator("li.completed").waitFor();
   const all = [
@@ -299,7 +349,7 @@ async function snags(context: BrowserContext, page: Page) {
   const problems = () => page.locator(".field-error").allTextContents();
 
   // Each field says what it lacks, and nothing reads like code.
-  await page.goto(`${address}/sign-up`);
+  await open(page, "/sign-up");
   await button(page, "Sign up").click();
   await page.locator("[aria-invalid=true]").nth(2).waitFor();
   assert.deepEqual(await problems(), [
@@ -343,6 +393,7 @@ async function snags(context: BrowserContext, page: Page) {
   assert.notEqual(mailed(), first);
   await page.goto(mailed());
   await page.getByText("Nothing to do").waitFor();
+  await ready(page);
 
   // Add, pressed three times while the service is slow, adds once.
   await page.route(isList, async (route) => {
@@ -375,7 +426,7 @@ async function snags(context: BrowserContext, page: Page) {
 
   // What was done in another tab is here when one comes back; where nothing was done, nothing is sent.
   const other = watch(await context.newPage());
-  await other.goto(address);
+  await open(other, "/");
   await add(other, "Milk");
   const comeBack = async () => {
     const response = page.waitForResponse((each) => isList(new URL(each.url())));
@@ -419,19 +470,21 @@ async function snags(context: BrowserContext, page: Page) {
   // A forgotten password.
   await page.getByRole("link", { name: "Forgot your password?" }).click();
   await page.waitForURL("**/forgot-password");
+  await ready(page);
   await page.getByLabel("E-mail").fill(email);
   await button(page, "Send a link").click();
   await page.getByText("is on its way").waitFor();
   await check(page, "forgotten");
   const link = mailed();
   await page.goto(link);
+  await ready(page);
   await page.getByLabel("Password").fill("another long password");
   await check(page, "new-password");
   await button(page, "Save").click();
   await page.getByText("is saved").waitFor();
   await page.goto(link);
   await page.getByText("This link is too old").waitFor();
-  await page.goto(`${address}/sign-in`);
+  await open(page, "/sign-in");
   await page.getByLabel("E-mail").fill(email);
   await page.getByLabel("Password").fill("another long password");
   await button(page, "Sign in").click();
@@ -445,6 +498,76 @@ async function snags(context: BrowserContext, page: Page) {
   await check(page, "not-found");
   await page.getByRole("link", { name: "Go to your tasks" }).click();
   await checkbox(page, "Number 69").waitFor();
+}
+
+/** Priority, due date and tags. */
+async function details(context: BrowserContext, page: Page) {
+  await signUp(page, `details-${Date.now()}@example.com`);
+  for (const title of ["Ring Mum", "Pay rent", "Sow beans"]) await add(page, title);
+  await edit(page, "Pay rent", { priority: "Urgent", due: dayFromNow(-1), tags: "Home, money" });
+  await edit(page, "Sow beans", { priority: "Low", due: "2031-12-31", tags: "garden,home" });
+
+  const titles = () => page.locator(".tasks label").allTextContents();
+  const order = async (sort: string, expected: string[]) => {
+    await page.getByLabel("Order").selectOption(sort);
+    await until(titles, expected);
+  };
+  await order("Priority", ["Pay rent", "Ring Mum", "Sow beans"]);
+  await order("Due date", ["Pay rent", "Sow beans", "Ring Mum"]);
+
+  // A date that is past is marked, in words too, until the task is completed.
+  const rent = page.locator("li", { hasText: "Pay rent" });
+  await rent.getByText("Overdue").waitFor();
+  await checkbox(page, "Pay rent").click();
+  await rent.getByText("Overdue").waitFor({ state: "detached" });
+  await checkbox(page, "Pay rent").click();
+  await check(page, "details");
+  await page.setViewportSize({ width: 375, height: 720 });
+  await check(page, "details-phone");
+  await button(page, "Edit Sow beans").click();
+  await page.getByRole("form", { name: "Edit task" }).waitFor();
+  await check(page, "details-edit-phone");
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 375);
+  await page.setViewportSize({ width: 1100, height: 760 });
+  await check(page, "details-edit");
+  await button(page, "Cancel").click();
+
+  // The day that was picked, wherever it is read; an edit of something else leaves it alone.
+  const zone = await context.newCDPSession(page);
+  for (const timezoneId of ["Pacific/Honolulu", "Pacific/Kiritimati"]) {
+    await zone.send("Emulation.setTimezoneOverride", { timezoneId });
+    await reload(page);
+    await page.getByText("31 Dec 2031").waitFor();
+    await edit(page, "Sow beans", { description: `in ${timezoneId}` });
+    await page.getByText(`in ${timezoneId}`).waitFor();
+    await page.getByText("31 Dec 2031").waitFor();
+  }
+
+  // A tag narrows the list, and what is done to all is done to what is shown.
+  await rent.getByRole("button", { name: "Only Home" }).click();
+  await gone(page, "Ring Mum");
+  assert.equal(new URL(page.url()).searchParams.get("tag"), "Home");
+  await until(titles, ["Pay rent", "Sow beans"]);
+  await check(page, "tag");
+  await reload(page);
+  await until(titles, ["Pay rent", "Sow beans"]);
+  await add(page, "Dust");
+  await page.getByRole("searchbox").fill("s");
+  await gone(page, "Pay rent");
+  await button(page, "Complete all").click();
+  await page.locator("ul:not(:has(li:not(.completed)))").waitFor();
+  await page.getByRole("searchbox").fill("");
+  await checkbox(page, "Pay rent").waitFor();
+  await button(page, "Home: show all tags").click();
+  await checkbox(page, "Ring Mum").waitFor();
+  const pending = page.locator("li:not(.completed) label");
+  await until(() => pending.allTextContents(), ["Pay rent", "Ring Mum"]);
+
+  // A deletion that is undone brings all of it back.
+  await button(page, "Delete Pay rent").click();
+  await button(page, "Undo").click();
+  await rent.getByText("Urgent").waitFor();
+  await rent.getByText("money").waitFor();
 }
 
 /** Do it all without a mouse; every step starts from where the focus is. */
@@ -465,7 +588,7 @@ async function keyboard(_context: BrowserContext, page: Page) {
   const type = (text: string) => page.keyboard.type(text);
   const press = (key: string) => page.keyboard.press(key);
 
-  await page.goto(`${address}/sign-up`);
+  await open(page, "/sign-up");
   await tabTo("Name");
   await type("Ada Lovelace");
   await press("Tab");
@@ -474,6 +597,7 @@ async function keyboard(_context: BrowserContext, page: Page) {
   await type(PASSWORD);
   await press("Enter");
   await page.getByText("Nothing to do").waitFor();
+  await ready(page);
 
   await tabTo("New task");
   for (const title of ["One", "Two", "Three"]) {
@@ -528,7 +652,7 @@ async function short(_context: BrowserContext, page: Page) {
 
 /** The application of the guide: sign up, add, find it again. */
 async function guide(_context: BrowserContext, page: Page) {
-  await page.goto(address);
+  await open(page, "/");
   await page.getByPlaceholder("E-mail").fill(`guide-${Date.now()}@example.com`);
   await page.getByPlaceholder("Password").fill(PASSWORD);
   await button(page, "Sign up or sign in").click();
@@ -556,7 +680,7 @@ const context = await chromium.launchPersistentContext(profile, {
 });
 const page = watch(context.pages()[0]!);
 try {
-  await { person, snags, keyboard, short, guide }[scenario]!(context, page);
+  await { person, snags, details, keyboard, short, guide }[scenario]!(context, page);
 } catch (error) {
   await page.screenshot({ path: `${screenshots}/failed.png` });
   throw error;

@@ -70,15 +70,11 @@ def test_next_and_a_browser(
             running_next(EXAMPLE, port, tmp_path / "next", environment),
             caplog.at_level(logging.INFO),
         ):
-            with subtests.test("a person keeps their tasks, straight from the page (CORS)"):
-                assert browse(origin, "person", tmp_path, environment) == CLEAN
-                assert "OPTIONS" in methods(caplog)
-
-            with subtests.test("what once stopped or misled people"):
-                assert browse(origin, "snags", tmp_path, environment) == CLEAN
-
-            with subtests.test("a person without a mouse does so too"):
-                assert browse(origin, "keyboard", tmp_path, environment) == CLEAN
+            for scenario in ("person", "snags", "details", "keyboard"):
+                with subtests.test(scenario):
+                    assert browse(origin, scenario, tmp_path, environment) == CLEAN
+            # The page calls the service on its own origin (CORS).
+            assert "OPTIONS" in methods(caplog)
 
         caplog.clear()
         with (
@@ -97,9 +93,9 @@ def test_next_and_a_browser(
 
             with subtests.test("the service's own paths are rewritten to it"):
                 body = {"email": f"{uuid4().hex}@example.com", "password": PASSWORD}
-                made = front_end.post("/api/auth/signup", json=body)
-                assert made.status_code == 201
-                assert front_end.post("/api/auth/login", json=body).json() == made.json()
+                created = front_end.post("/api/auth/signup", json=body)
+                assert created.status_code == 201
+                assert front_end.post("/api/auth/login", json=body).json() == created.json()
                 for path in (
                     *("/api/auth/me", "/api/auth/me/export", "/api/7/tasks", "/api/7/tasks/7"),
                     "/backend/api/7/tasks",
@@ -113,7 +109,7 @@ def test_next_and_a_browser(
             with subtests.test("Better Auth keeps its own paths"):
                 assert front_end.get("/api/auth/get-session").json() is None
                 assert front_end.get("/api/auth/jwks").json()["keys"]
-                # Its catch-all route answers whatever is not rewritten.
+                # Its catch-all route gets what is not rewritten.
                 response = front_end.post("/api/auth/register", json=body)
                 assert response.status_code == 404
                 assert response.headers.get("Content-Type") != PROBLEM

@@ -136,7 +136,8 @@ export function CredentialsForm({ mode, token = "", alert }: Props) {
         <h1>{title}</h1>
         <p role="status">{isDone && done}</p>
         {!isDone && (
-          <form onSubmit={submit} noValidate aria-label={action}>
+          // "post" keeps the password out of the address if the form is sent before its script runs.
+          <form method="post" onSubmit={submit} noValidate aria-label={action}>
             {fields.map((field) => (
               <Field key={field.name} required {...field} error={problems[field.name]} />
             ))}

@@ -36,3 +36,21 @@ export function Field({ label, error, hint, ...rest }: Props) {
     </div>
   );
 }
+
+type SelectProps = { label: string; name: string; options: Record<string, string>; value: string };
+
+export function Select({ label, name, options, value }: SelectProps) {
+  const id = useId();
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      <select id={id} name={name} defaultValue={value}>
+        {Object.entries(options).map(([option, text]) => (
+          <option key={option} value={option}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}

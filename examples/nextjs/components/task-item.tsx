@@ -1,8 +1,10 @@
 "use client";
 
-import { Field } from "@/components/field";
+import { Field, Select } from "@/components/field";
 import { DeleteIcon, EditIcon } from "@/components/icons";
+import { TaskDetails } from "@/components/task-details";
 import { ProblemError, unwrap, type Api, type Task } from "@/lib/api";
+import { dayOf, PRIORITIES } from "@/lib/details";
 import { useEffect, useRef, useState, type FormEvent, type KeyboardEvent } from "react";
 
 type Props = {
@@ -14,12 +16,16 @@ type Props = {
   replace: (id: number, task: Task | null, done: string) => void;
   /** Lets a deletion be undone. */
   offerUndo: (task: Task) => void;
+  /** Narrows the list to the tasks with this tag. */
+  showTag: (tag: string) => void;
 };
+
+type Changes = Partial<Pick<Task, "title" | "description" | "priority" | "due_date" | "tags">>;
 
 /** A task, and the tag of this very version of it. */
 type Version = { task: Task; etag: string };
 
-export function TaskItem({ api, task, attempt, replace, offerUndo }: Props) {
+export function TaskItem({ api, task, attempt, replace, offerUndo, showTag }: Props) {
   const [edited, setEdited] = useState<Version>();
   const editButton = useRef<HTMLButtonElement>(null);
   const params = { path: { user_id: "me", task_id: task.id } };
@@ -68,7 +74,7 @@ export function TaskItem({ api, task, attempt, replace, offerUndo }: Props) {
   }
 
   /** Save only if the task is still the version that was edited. */
-  async function save(changes: { title: string; description: string | null }, etag: string) {
+  async function save(changes: Changes, etag: string) {
     const { data } = await unwrap(
       api.PATCH("/api/{user_id}/tasks/{task_id}", {
         params,
@@ -113,6 +119,7 @@ export function TaskItem({ api, task, attempt, replace, offerUndo }: Props) {
       <div>
         <label htmlFor={`task-${task.id}`}>{task.title}</label>
         {task.description && <p>{task.description}</p>}
+        <TaskDetails task={task} showTag={showTag} />
       </div>
       <button ref={editButton} className="icon-button" aria-label={`Edit ${task.title}`} onClick={edit}>
         <EditIcon />
@@ -130,21 +137,31 @@ type EditFormProps = {
   version: Version;
   attempt: (action: () => Promise<void>) => Promise<void>;
   newest: () => Promise<Version>;
-  save: (changes: { title: string; description: string | null }, etag: string) => Promise<void>;
+  save: (changes: Changes, etag: string) => Promise<void>;
   useNewer: (task: Task) => void;
   cancel: () => void;
 };
 
 function EditForm({ version, attempt, newest, save, useNewer, cancel }: EditFormProps) {
   const [refusal, setRefusal] = useState<ProblemError>();
+  const day = version.task.due_date ? dayOf(version.task.due_date) : "";
   /** The version that somebody else saved while this one was edited. */
   const [newer, setNewer] = useState<Version>();
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
     const form = event.currentTarget;
-    const { title, description } = Object.fromEntries(new FormData(form)) as Record<string, string>;
-    const changes = { title: title!, description: description || null };
+    const { title, description, due, tags, priority } = Object.fromEntries(
+      new FormData(form),
+    ) as Record<string, string>;
+    const changes: Changes = {
+      title,
+      description: description || null,
+      priority: priority as Task["priority"],
+      tags: tags!.split(","),
+      // A day that was not touched keeps the time that another client may have set.
+      ...(due !== day && { due_date: due || null }),
+    };
     return attempt(async () => {
       try {
         await save(changes, (newer ?? version).etag);
@@ -154,7 +171,7 @@ function EditForm({ version, attempt, newest, save, useNewer, cancel }: EditForm
           setNewer(await newest());
         } else if (error.problem.errors) {
           setRefusal(error);
-          const wrong = error.problem.errors[0]!.field;
+          const wrong = error.problem.errors[0]!.field.replace("due_date", "due");
           (form.elements.namedItem(wrong) as HTMLElement | null)?.focus();
         } else {
           throw error;
@@ -184,6 +201,25 @@ function EditForm({ version, attempt, newest, save, useNewer, cancel }: EditForm
         defaultValue={version.task.description ?? ""}
         error={refusal?.field("description")}
       />
+      <div className="row">
+        <Select label="Priority" name="priority" options={PRIORITIES} value={version.task.priority} />
+        <Field
+          label="Due"
+          name="due"
+          type="date"
+          max="9999-12-31"
+          defaultValue={day}
+          error={refusal?.field("due_date")}
+        />
+      </div>
+      <Field
+        label="Tags"
+        name="tags"
+        placeholder="home, errands"
+        autoComplete="off"
+        defaultValue={version.task.tags.join(", ")}
+        error={refusal?.field("tags")}
+      />
       <div role="alert">
         {newer && (
           <div className="conflict" ref={reveal}>
@@ -193,6 +229,7 @@ function EditForm({ version, attempt, newest, save, useNewer, cancel }: EditForm
             <blockquote>
               {newer.task.title}
               {newer.task.description && <small>{newer.task.description}</small>}
+              <TaskDetails task={newer.task} />
             </blockquote>
             <button type="button" onClick={() => useNewer(newer.task)}>
               Use the newer version

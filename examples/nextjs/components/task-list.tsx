@@ -2,6 +2,7 @@
 
 import { Field } from "@/components/field";
 import { SearchIcon } from "@/components/icons";
+import { ShownTag } from "@/components/task-details";
 import { TaskItem } from "@/components/task-item";
 import { VerifyButton } from "@/components/verify-button";
 import { createApi, failureOf, ProblemError, unwrap, type Failure, type Task } from "@/lib/api";
@@ -48,8 +49,11 @@ export function TaskList({ backend, email, ...initial }: Props) {
   const actions = useRef(0);
   const add = useRef<HTMLFormElement>(null);
 
+  const { status, search, tag } = filters;
+
   const isShown = (task: Task) =>
-    filters.status === "all" || task.completed === (filters.status === "completed");
+    (status === "all" || task.completed === (status === "completed")) &&
+    (!tag || task.tags.some((each) => each.toLowerCase() === tag.toLowerCase()));
 
   // What was changed elsewhere is seen as soon as somebody looks.
   useEffect(() => {
@@ -125,14 +129,18 @@ export function TaskList({ backend, email, ...initial }: Props) {
       setTitleError(undefined);
       try {
         const { data } = await unwrap(
-          api.POST("/api/{user_id}/tasks", { params: ME, body: { title }, headers }),
+          api.POST("/api/{user_id}/tasks", {
+            params: ME,
+            body: { title, ...(tag && { tags: [tag] }) },
+            headers,
+          }),
         );
         // Unless the next title is being written already.
         if (input.value === title) {
           input.value = "";
           newTaskKey.current = undefined;
         }
-        if (filters.status === "completed" || filters.search) {
+        if (status === "completed" || search) {
           await show({ status: "all", search: "" });
         } else if (filters.sort === "newest") {
           setPage((page) => ({ ...page, tasks: [data, ...page.tasks] }));
@@ -179,11 +187,11 @@ export function TaskList({ backend, email, ...initial }: Props) {
   /** Create the task again, and show it where it was. */
   function undo({ task, index, key, filters: then }: Deleted) {
     return attempt(async () => {
-      const { title, description, completed } = task;
+      const { title, description, completed, priority, due_date, tags } = task;
       const { data } = await unwrap(
         api.POST("/api/{user_id}/tasks", {
           params: ME,
-          body: { title, description, completed },
+          body: { title, description, completed, priority, due_date, tags },
           headers: { "Idempotency-Key": key },
         }),
       );
@@ -200,8 +208,12 @@ export function TaskList({ backend, email, ...initial }: Props) {
 
   function completeAll() {
     return attempt(async () => {
+      // Those of the list, not others that the filters hide.
+      const query = { status, search, tag };
       const body = { completed: true };
-      const { data } = await unwrap(api.PATCH("/api/{user_id}/tasks", { params: ME, body }));
+      const { data } = await unwrap(
+        api.PATCH("/api/{user_id}/tasks", { params: { ...ME, query }, body }),
+      );
       await load(filters);
       return `${data.updated} tasks completed.`;
     });
@@ -209,7 +221,7 @@ export function TaskList({ backend, email, ...initial }: Props) {
 
   function clearCompleted() {
     return attempt(async () => {
-      const query = { status: "completed", search: filters.search } as const;
+      const query = { status: "completed", search, tag } as const;
       const { data } = await unwrap(
         api.DELETE("/api/{user_id}/tasks", { params: { ...ME, query } }),
       );
@@ -266,6 +278,8 @@ export function TaskList({ backend, email, ...initial }: Props) {
         </select>
       </div>
 
+      {tag && <ShownTag tag={tag} clear={() => show({ tag: "" })} />}
+
       {tasks.length > 0 && (
         <ul className="card tasks" aria-label="Tasks" aria-busy={busy}>
           {tasks.map((task) => (
@@ -276,6 +290,7 @@ export function TaskList({ backend, email, ...initial }: Props) {
               attempt={attempt}
               replace={replace}
               offerUndo={offerUndo}
+              showTag={(tag) => show({ tag })}
             />
           ))}
         </ul>
@@ -360,9 +375,9 @@ function Search({ value, onSearch }: { value: string; onSearch: (text: string) =
   );
 }
 
-function Empty({ filters: { status, search } }: { filters: Filters }) {
-  const [title, text] = search
-    ? [`Nothing matches “${search}”`, "Try another word, or another filter."]
+function Empty({ filters: { status, search, tag } }: { filters: Filters }) {
+  const [title, text] = search || tag
+    ? [`Nothing matches “${search || tag}”`, "Try another word, or another filter."]
     : {
         all: ["Nothing to do", "Add your first task above."],
         pending: ["All done", "There is no open task left."],

@@ -7,6 +7,8 @@ export const SORTS = {
   newest: { label: "Newest first", query: { sort: "created_at", order: "desc" } },
   oldest: { label: "Oldest first", query: { sort: "created_at", order: "asc" } },
   changed: { label: "Last changed", query: { sort: "updated_at", order: "desc" } },
+  due: { label: "Due date", query: { sort: "due_date", order: "asc" } },
+  priority: { label: "Priority", query: { sort: "priority", order: "desc" } },
   title: { label: "Title", query: { sort: "title", order: "asc" } },
 } as const;
 
@@ -14,6 +16,7 @@ export type Filters = {
   status: keyof typeof STATUSES;
   sort: keyof typeof SORTS;
   search: string;
+  tag: string;
 };
 
 /** The tasks that are shown, the cursor of the next page, and the tag of this version of them. */
@@ -32,15 +35,17 @@ export function readFilters(params: URLSearchParams): Filters {
     status: Object.hasOwn(STATUSES, status) ? (status as Filters["status"]) : "all",
     sort: Object.hasOwn(SORTS, sort) ? (sort as Filters["sort"]) : "newest",
     search: params.get("search") ?? "",
+    tag: params.get("tag") ?? "",
   };
 }
 
 /** Return the address of the page that shows this. */
-export function addressOf({ status, sort, search }: Filters): string {
+export function addressOf({ status, sort, search, tag }: Filters): string {
   const params = new URLSearchParams();
   if (status !== "all") params.set("status", status);
   if (sort !== "newest") params.set("sort", sort);
   if (search) params.set("search", search);
+  if (tag) params.set("tag", tag);
   return params.size ? `/?${params}` : "/";
 }
 
@@ -55,11 +60,11 @@ type Options = {
 /** Fetch one page of the list, or all that is shown already. */
 export async function listTasks(
   api: Api,
-  { status, sort, search }: Filters,
+  { status, sort, search, tag }: Filters,
   { cursor, known, signal }: Options = {},
 ): Promise<Page> {
   const limit = Math.max(known?.tasks.length ?? 0, PAGE_SIZE);
-  const query = { status, search, limit, ...SORTS[sort].query, ...(cursor && { cursor }) };
+  const query = { status, search, tag, limit, ...SORTS[sort].query, ...(cursor && { cursor }) };
   const headers = known?.etag ? { "If-None-Match": known.etag } : {};
   const call = api.GET("/api/{user_id}/tasks", {
     params: { path: { user_id: "me" }, query },
