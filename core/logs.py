@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Final, Literal, override
 
 MAX_QUEUED: Final = 10_000
-"""How many lines wait to be written at most; those beyond are dropped and counted."""
+"""How many lines may wait to be written; more are dropped and counted."""
 WRITE_SECONDS: Final = 0.05
 """How often queued lines are written."""
 WRITE_LINES: Final = 100
@@ -67,8 +67,8 @@ def flush_logs() -> None:
 class StderrHandler(logging.Handler):
     """Write lines to standard error in a thread, because a full pipe would block the event loop.
 
-    The thread writes all queued lines together, 20 times a second. `QueueListener` and
-    `StreamHandler`, which wake a thread and write for each line, take 5 to 7 % more of a request.
+    The thread writes all queued lines together, 20 times a second. With `QueueListener` and
+    `StreamHandler`, which wake a thread and write for each line, a request takes 5 to 7 % longer.
     """
 
     def __init__(self) -> None:

@@ -39,8 +39,8 @@ class PasswordHasher:
 
     A hash of 12 rounds costs a quarter of a second of one core. bcrypt releases the GIL meanwhile,
     so a thread is enough to keep the event loop free; one core is left to everything else, where
-    there are two. Every `network` with waiting passwords has one hashed in turn, so that the many
-    of one delay another's by one hash. After `max_seconds` in the queue it is HashingBusyError.
+    there are two. Networks with waiting passwords take turns, so that many passwords of one delay
+    another's by one hash. A password that waits for more than `max_seconds` is HashingBusyError.
     """
 
     def __init__(self, rounds: int = 12, max_seconds: float = QUEUE_SECONDS) -> None:
@@ -90,7 +90,7 @@ class PasswordHasher:
         except TimeoutError:
             raise HashingBusyError from None
         finally:
-            # A turn may come in the moment in which the wait ends: it is passed on then, too.
+            # If it was granted in the moment when the wait timed out, pass it on too.
             if not turn.cancelled():
                 self._pass_on()
 

@@ -392,7 +392,7 @@ def test_the_service_starts_without_redis_and_does_not_log_its_password(
         [b":0\r\n", b"*2\r\n$2\r\n\xff\xfe\r\n:1\r\n"],
     ],
 )
-def test_what_is_no_redis_is_never_a_500(
+def test_a_server_that_does_not_speak_redis_never_causes_a_500(
     run: Run, caplog: pytest.LogCaptureFixture, replies: list[bytes]
 ) -> None:
     class Handler(socketserver.BaseRequestHandler):
