@@ -43,8 +43,8 @@ from core.settings import ConfigurationError, load_database_url
 PAUSE_SECONDS: Final = 3
 """How long a revision waits before it tries again to get its locks."""
 
-# Any number will do, as long as it is the same for every process that migrates this database. It is
-# not release 1.0's: that one waits in a statement, whose snapshot would hold up a concurrent index.
+# Any number, the same for every process that migrates this database. Release 1.0 has another one,
+# because it does not poll: see `_locked`.
 _LOCK: Final = 0x746F646F_32
 
 _NAME: Final = "todo-backend migrations"
@@ -63,8 +63,8 @@ SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '2s' ELSE '0' END, tr
 FROM pg_settings WHERE name IN
 ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')
 """
-# Without the text of its statement, which may have personal data in it. By name, because PgBouncer
-# gives each statement another process.
+# Without the statement's text, which may contain personal data. The migration is found by its name,
+# because PgBouncer may give each of its statements another backend.
 _BLOCKERS: Final = sa.text("""
 SELECT DISTINCT coalesce(wanted.relation::regclass::text, wanted.locktype) AS wanted,
     blocker AS pid, holder.usename AS role, holder.application_name AS application,
@@ -130,13 +130,13 @@ def _make_engine(url: str) -> sa.Engine:
 
 
 def _migrate(engine: sa.Engine) -> None:
-    """Run what is missing, one process at a time; wait for locks as long as it takes."""
+    """Run the command's revisions, one process at a time; try again until they have their locks."""
     finished = threading.Event()
     try:
         with _locked(engine):
             threading.Thread(target=_log_waits, args=(engine, finished), daemon=True).start()
             while not _try_to_run(engine):
-                # Let the requests through that wait behind the revision.
+                # Meanwhile the requests that waited behind the revision are served.
                 time.sleep(PAUSE_SECONDS)
     except DBAPIError as error:
         raise CommandError(_explain(error)) from error
@@ -149,10 +149,11 @@ def _migrate(engine: sa.Engine) -> None:
 
 @contextmanager
 def _locked(engine: sa.Engine) -> Iterator[None]:
-    """Hold the lock of those that migrate, in a transaction beside those of the revisions.
+    """Hold an advisory lock, so that one process migrates at a time.
 
-    So it outlives them, also where PgBouncer keeps no session. A process that waited for it in a
-    statement, and not between two, would hold up a concurrent index for ever.
+    It belongs to a transaction that spans all revisions, because PgBouncer keeps no session state.
+    Other processes poll: a statement that waits for the lock has a snapshot, and
+    `CREATE INDEX CONCURRENTLY` would wait for that snapshot for ever.
     """
     try_lock = sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))
     with engine.connect() as connection:
@@ -166,7 +167,7 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
 
 
 def _try_to_run(engine: sa.Engine) -> bool:
-    """Run what is missing; False if a lock cannot be had soon."""
+    """Run the command's revisions; return False where one did not get a lock in time."""
     try:
         with engine.connect() as connection:
             heads = _find_heads(connection)
@@ -178,6 +179,7 @@ def _try_to_run(engine: sa.Engine) -> bool:
                 version_table=VERSION_TABLE,
                 # A new database gets all or nothing.
                 transaction_per_migration=bool(heads),
+                # A table that is removed from models/ is not dropped by itself either.
                 include_name=lambda name, kind, _: (
                     kind != "table" or name in SQLModel.metadata.tables
                 ),
@@ -193,9 +195,9 @@ def _try_to_run(engine: sa.Engine) -> bool:
 
 
 def _find_heads(connection: sa.Connection) -> set[str]:
-    """Return the database's revision, if it has one; adopt that of a database of release 1.0.
+    """Return the database's revision, if any; adopt the one of a database of release 1.0.
 
-    Raises CommandError for one that is not ours.
+    Raises CommandError for a revision that this release does not know.
     """
     with connection.begin():
         migration = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
@@ -223,7 +225,7 @@ def _has_release_1(connection: sa.Connection) -> bool:
 
 
 def _drop_half_built_indexes(engine: sa.Engine) -> None:
-    """Drop those of our indexes that a process has not finished; PostgreSQL does not use them."""
+    """Drop our indexes that were not finished (INVALID): PostgreSQL does not use them."""
     names = [
         str(index.name) for table in SQLModel.metadata.sorted_tables for index in table.indexes
     ]
@@ -234,10 +236,10 @@ def _drop_half_built_indexes(engine: sa.Engine) -> None:
 
 
 def _log_waits(engine: sa.Engine, finished: threading.Event) -> None:
-    """Log what the migration waits for, once for each lock and process that holds it."""
+    """Log which processes hold the locks that the migration waits for, each once."""
     logged: set[tuple[str, int]] = set()
     while not finished.wait(1):
-        # The migration goes on if there is no connection left for this one.
+        # The migration goes on where there is no connection left for this.
         with suppress(DBAPIError), engine.connect() as connection:
             for row in connection.execute(_BLOCKERS, {"name": _NAME}):
                 if (row.wanted, row.pid) not in logged:

@@ -144,7 +144,7 @@ def test_requests_are_served_while_a_revision_waits_for_a_long_transaction(
     url = make_database()
     command.upgrade(configure(url), "0001")
     execute(url, "INSERT INTO users (email, password_hash) VALUES ('a@example.com', 'x')")
-    with closing(psycopg2.connect(url)) as holder, ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(1) as threads, closing(psycopg2.connect(url)) as holder:
         pid = holder.info.backend_pid
         holder.cursor().execute("SELECT FROM tasks")
         migration = threads.submit(upgrade, route(url))
@@ -189,17 +189,17 @@ def test_a_half_built_index_is_built_anew_and_several_processes_may_try(
             url, "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", INDEX
         )
 
-    with closing(psycopg2.connect(url)) as holder, ThreadPoolExecutor(3) as threads:
+    with ThreadPoolExecutor(3) as threads, closing(psycopg2.connect(url)) as holder:
         # A write that has not ended holds up a concurrent index, which does not hold up others.
         holder.cursor().execute("LOCK TABLE tasks IN ROW EXCLUSIVE MODE")
         killed = threads.submit(run)
-        wait_until(lambda: index() == [(False,)])
+        wait_until(lambda: index() == [(False,)], 60)
         execute(
             url,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND query LIKE 'CREATE INDEX%%'",
         )
-        assert killed.result(30) != 0
+        assert killed.result(60) != 0
         assert index() == [(False,)]
         several = [threads.submit(run) for _ in range(3)]
         time.sleep(3)
