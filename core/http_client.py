@@ -10,11 +10,11 @@ from core.settings import ProxySettings, is_loopback
 
 
 def make_client(url: str) -> httpx.AsyncClient:
-    """Make a client for an address, which it asks through the proxy of the environment, if any.
+    """Create a client for one address, with the environment's proxy and certificates.
 
-    httpx would read the environment itself, but raises for a NO_PROXY with a network or an IPv6
-    address in brackets, and asks a loopback address through a proxy, which could answer with keys
-    of its own. Raises pydantic.ValidationError for a proxy that cannot be used.
+    httpx can read the environment itself, but raises for a NO_PROXY with a network or with an IPv6
+    address in brackets, and uses the proxy for loopback addresses too: it could return keys of its
+    own. Raises pydantic.ValidationError for a variable that cannot be used.
     """
     address = httpx.URL(url)
     if is_loopback(address.host) and address.scheme == "http":
@@ -33,7 +33,7 @@ def make_client(url: str) -> httpx.AsyncClient:
 
 
 def is_excluded(url: httpx.URL, no_proxy: str) -> bool:
-    """Tell whether NO_PROXY names the host: by itself, a domain above it or a network (CIDR)."""
+    """Return whether NO_PROXY contains the host, a domain above it or its network (CIDR)."""
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     hosts = (url.host, f"[{url.host}]", f"{url.host}:{port}", f"[{url.host}]:{port}")
     for entry in no_proxy.lower().split(","):

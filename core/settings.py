@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 # As browsers send it (RFC 6454 §6.2): in lower case, without a path or a default port.
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
-# libpq reads these when a connection is open, or never where psycopg2 waits for it.
+# libpq checks these only when a TCP connection is open, or not at all.
 _INTEGER_PARAMETERS: Final = {
     "connect_timeout",
     "keepalives",
@@ -74,7 +74,7 @@ class _Environment(BaseSettings):
 
 
 class DatabaseSettings(_Environment):
-    """What a migration needs."""
+    """The variable that a migration needs."""
 
     database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
 
@@ -82,7 +82,7 @@ class DatabaseSettings(_Environment):
     @classmethod
     def _check_database_url(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        # The name of SQLAlchemy's driver, as its own examples write it.
+        # SQLAlchemy's form of an address, with its driver.
         if url.startswith("postgresql+psycopg2://"):
             url = url.replace("+psycopg2", "", 1)
         if not url.startswith(("postgresql://", "postgres://")):
@@ -94,7 +94,7 @@ class DatabaseSettings(_Environment):
             if not _libpq_accepts(f"postgresql://?{parameter}") or (
                 name in _INTEGER_PARAMETERS and not re.fullmatch(r"-?[0-9]{1,9}", number)
             ):
-                raise ValueError(f"libpq has no parameter {name}, or not with this value")
+                raise ValueError(f"libpq does not know the parameter {name}, or not this value")
         if not _libpq_accepts(url):
             raise ValueError("libpq refuses this address")
         return SecretStr(url)
@@ -140,7 +140,7 @@ class Settings(DatabaseSettings):
         except httpx.InvalidURL:
             raise ValueError("not an address") from None
         if parts.userinfo:
-            raise ValueError("a user or a password in it, and it is logged")
+            raise ValueError("must not contain a user or a password: the address is logged")
         may_be_http = info.data.get("jwks_allow_http") or is_loopback(parts.host)
         if not parts.host or parts.scheme not in ({"https", "http"} if may_be_http else {"https"}):
             raise ValueError("not an https:// address")
@@ -157,7 +157,7 @@ class Settings(DatabaseSettings):
     @classmethod
     def _check_audience(cls, audiences: tuple[str, ...]) -> tuple[str, ...]:
         if not audiences:
-            raise ValueError("nothing between the commas")
+            raise ValueError("no value between the commas")
         return audiences
 
     @field_validator("cors_origins")
@@ -169,10 +169,12 @@ class Settings(DatabaseSettings):
             except httpx.InvalidURL:
                 raise ValueError("not a list of origins") from None
             sent = f"{url.scheme}://{url.netloc.decode()}"
+            if "*" in sent:
+                raise ValueError(f"wildcards are not supported ({sent})")
             if not _ORIGIN.fullmatch(sent):
-                raise ValueError("not a list of origins, or one with a wildcard")
+                raise ValueError("not a list of origins")
             if origin != sent:
-                raise ValueError(f"what browsers send as {sent}")
+                raise ValueError(f"browsers send this origin as {sent}")
         return origins
 
     @field_validator("auth_rate_limit")
@@ -183,7 +185,7 @@ class Settings(DatabaseSettings):
         except ValueError:
             raise ValueError("not one limit") from None
         if limit.amount < 1:
-            raise ValueError("not a limit that lets anybody in")
+            raise ValueError("the count must be at least 1")
         return value
 
     @field_validator("rate_limit_storage_url")
@@ -195,7 +197,7 @@ class Settings(DatabaseSettings):
         if not address.startswith(("redis://", "rediss://")):
             raise ValueError("neither memory:// nor an address of Redis")
         try:
-            # Makes a connection without opening it: that is where a wrong parameter comes out.
+            # Creates a connection without opening it: this raises for a wrong parameter.
             pool = ConnectionPool.from_url(address)
             pool.make_connection()  # type: ignore[no-untyped-call] # redis-py's
         except (ValueError, TypeError, RedisError):
@@ -207,11 +209,10 @@ class Settings(DatabaseSettings):
 
 
 class ProxySettings(_Environment):
-    """The variables by which an environment says how other servers are reached.
+    """Proxies and certificates: variables that all programs of a machine share.
 
-    Many programs share them, so they are no settings of this service: a developer's machine or a
-    container platform sets them. They are checked like settings, because httpx raises from its
-    constructor for a value that it cannot use.
+    Checked like the settings, because httpx raises from its constructor for values that it cannot
+    use.
     """
 
     http_proxy: SecretStr | None = Field(default=None, description="http://host:port")
@@ -271,7 +272,7 @@ def _faults(model: type[_Environment]) -> Iterator[str]:
     except ValidationError as errors:
         for error in errors.errors(include_input=False):
             name = str(error["loc"][0])
-            # As it is spelled in the environment: proxies' variables are often in lower case.
+            # As in the environment: variables for proxies are often in lower case.
             spelled = next((each for each in os.environ if each.lower() == name), name.upper())
             fault = error["msg"].removeprefix("Value error, ")
             fault = "missing" if error["type"] == "missing" else fault
@@ -290,19 +291,22 @@ def _check_env_file() -> None:
 
 
 def _libpq_accepts(url: str) -> bool:
-    """Tell whether libpq would connect: it checks ports and most parameters only then."""
+    """Return whether libpq takes an address; it checks most parameters only when it connects.
+
+    Connect to a socket that does not exist, for that reason.
+    """
     try:
         hosts = parse_dsn(url).get("host", "").split(",")
         nowhere = make_dsn(url, host=",".join("/nowhere" for _ in hosts), hostaddr="")
         psycopg2.connect(nowhere, async_=True).close()
     except psycopg2.Error as error:
-        # Its own message is not shown: it could quote the password.
+        # Do not show libpq's message: it could quote the password.
         return str(error).startswith("connection to server")
     return True
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, by its name or its address."""
+    """Return whether a host is a loopback address, or `localhost`."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -20,15 +20,15 @@ from opentelemetry import metrics, trace
 from utils import eddsa
 
 FRESH_SECONDS: Final = 300
-"""How long a key set serves before it is refreshed in the background."""
+"""Age at which a key set is refreshed in the background."""
 STALE_SECONDS: Final = 3600
-"""How long it serves while the key server fails: removing a key is the only way to revoke it."""
+"""Age at which it is no longer used: removing a key from the set is the only way to revoke it."""
 RETRY_SECONDS: Final = 2
-"""How long a failed fetch is not repeated."""
+"""Pause after a failed fetch."""
 REFRESHES: Final = 2
-"""How many fetches tokens that do not fit the key set may ask for at once …"""
+"""Burst of fetches that tokens which match no key may cause (a token bucket)."""
 REFRESH_SECONDS: Final = 5
-"""… and how long it takes until they may ask for one more."""
+"""Time until they may cause one more."""
 CONNECT_SECONDS: Final = 2
 FETCH_SECONDS: Final = 5
 MAX_BYTES: Final = 64 * 1024
@@ -41,17 +41,17 @@ _ALGORITHMS: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
     ("EC", "P-521"): ("ES512",),
     ("RSA", None): ("RS256", "RS384", "RS512"),
 }
-_PRIVATE_MEMBERS: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+_PRIVATE_FIELDS: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 logger = logging.getLogger(__name__)
 _tracer = trace.get_tracer(__name__)
 _fetches = metrics.get_meter(__name__).create_counter(
-    "jwks.fetches", description="Fetches of the key set, by their outcome."
+    "jwks.fetches", description="Fetches of the key set, by outcome."
 )
 
 
 class KeysUnavailableError(Exception):
-    """There is no key set that may be used, and the key server does not return one."""
+    """There is no usable key set, and the key server does not return one."""
 
     def __init__(self) -> None:
         super().__init__("The keys to check tokens with are not available: try again shortly.")
@@ -63,34 +63,34 @@ class _UnusableError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class VerificationKey:
-    """One public key, ready for each algorithm that it may be used with."""
+    """One public key, with a python-jose key for each algorithm that it may be used with."""
 
     kid: str | None
     algorithms: Mapping[str, Key]
     source: str
-    """The JWK as it was sent: what tells whether two key sets hold the same key."""
+    """The JWK as JSON: two key sets contain the same key where this is equal."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The keys of one response of the key server."""
+    """The keys of one response of the key server; immutable."""
 
     keys: tuple[VerificationKey, ...] = ()
     asked_at: float = float("-inf")
-    """When the fetch that brought it began, on the key set's clock in seconds."""
+    """Time at which its fetch started, on the key set's clock, in seconds."""
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        """Return the key that a token's header names; without a kid, the only one that fits."""
-        fitting = [
+        """Return the key for a token's header; without a kid, the only key for its algorithm."""
+        matching = [
             key
             for key in self.keys
             if algorithm in key.algorithms and (kid is None or key.kid == kid)
         ]
-        return fitting[0] if len(fitting) == 1 else None
+        return matching[0] if len(matching) == 1 else None
 
 
 class Times(NamedTuple):
-    """How many seconds a key set is fresh, a failed fetch is not repeated, and a fetch may take."""
+    """Seconds until a refresh, after a failed fetch, and for one fetch."""
 
     fresh: float = FRESH_SECONDS
     retry: float = RETRY_SECONDS
@@ -103,8 +103,8 @@ TIMES: Final = Times()
 class KeySet:
     """The current keys of one key server, for one event loop.
 
-    Serves an immutable snapshot; fetches at most one at a time, however many requests wait for it.
-    `clock` gives seconds that never go back.
+    At most one fetch runs at a time, and all requests that need it wait for the same one. `clock`
+    returns seconds and is monotonic.
     """
 
     def __init__(
@@ -126,40 +126,42 @@ class KeySet:
         self._refreshes_at = clock()
 
     async def current(self) -> Snapshot:
-        """Return the key set to check tokens with.
+        """Return the keys to check tokens with.
 
-        Raises KeysUnavailableError when there is none, or none that is young enough, and the key
-        server does not respond with one.
+        Raises KeysUnavailableError when there are none, or they are too old, and they cannot be
+        fetched.
         """
         age = self._clock() - self._snapshot.asked_at
         if age < self._times.fresh:
             return self._snapshot
-        fetch = self._begin_fetch()
-        if age < STALE_SECONDS:
-            return self._snapshot
-        if fetch is not None:
-            await asyncio.shield(fetch)
-        if self._clock() - self._snapshot.asked_at >= STALE_SECONDS:
-            raise KeysUnavailableError
+        fetch = self._start_fetch()
+        if age >= STALE_SECONDS:
+            if fetch is not None:
+                # Shielded, because other requests wait for the same fetch.
+                await asyncio.shield(fetch)
+            if self._clock() - self._snapshot.asked_at >= STALE_SECONDS:
+                raise KeysUnavailableError
         return self._snapshot
 
     async def refreshed(self, since: float) -> Snapshot:
-        """Return a key set that was asked for after `since`, for a token that fits no key.
+        """Return keys that were asked for after `since`, for a token that matches no key.
 
-        A fetch that runs already is waited for, but may have been answered before `since`. Where
-        the budget of fetches is spent, or the key server fails, it is the key set we have.
+        Returns the keys at hand where the key server fails, or where such tokens have caused too
+        many fetches.
         """
         if self._fetch is not None:
             await asyncio.shield(self._fetch)
-        if self._snapshot.asked_at < since and (self._fetch is not None or self._may_refresh()):
-            fetch = self._begin_fetch()
+        # The fetch that just ended may have been answered before the key was added. Where another
+        # request has started a new one by now, wait for that.
+        if self._snapshot.asked_at < since and (self._fetch is not None or self._take_refresh()):
+            fetch = self._start_fetch()
             if fetch is not None:
                 await asyncio.shield(fetch)
         return self._snapshot
 
     @property
     def is_healthy(self) -> bool:
-        """Whether there are keys, and the key server gave them when it was last asked."""
+        """Whether there are keys, and the last fetch succeeded."""
         return self._failed_at < self._snapshot.asked_at
 
     def now(self) -> float:
@@ -167,29 +169,32 @@ class KeySet:
         return self._clock()
 
     async def aclose(self) -> None:
-        """Stop the fetch that may be running."""
+        """Cancel the fetch that may be running."""
         if self._fetch is not None:
             self._fetch.cancel()
             await asyncio.gather(self._fetch, return_exceptions=True)
 
-    def _may_refresh(self) -> bool:
-        """Take one of the few fetches that tokens may ask for (a token bucket); False for none."""
+    def _take_refresh(self) -> bool:
+        """Take a token from the bucket; return False where it is empty.
+
+        Anybody can send tokens that match no key: without a limit they would flood the key server.
+        Each fetch that they cause brings new keys too, so they keep a new key out for no longer
+        than REFRESH_SECONDS.
+        """
         now = self._clock()
         refilled = self._refreshes_left + (now - self._refreshes_at) / REFRESH_SECONDS
         self._refreshes_left, self._refreshes_at = min(refilled, REFRESHES), now
-        if self._refreshes_left < 1 or self._failed_lately():
+        # A fetch that could not start takes nothing.
+        if self._refreshes_left < 1 or now - self._failed_at < self._times.retry:
             return False
         self._refreshes_left -= 1
         return True
 
-    def _begin_fetch(self) -> asyncio.Task[None] | None:
-        """Return the running fetch or a new one; None while the last failure is too fresh."""
-        if self._fetch is None and not self._failed_lately():
+    def _start_fetch(self) -> asyncio.Task[None] | None:
+        """Return the running fetch or a new one; None during the pause after a failed one."""
+        if self._fetch is None and self._clock() - self._failed_at >= self._times.retry:
             self._fetch = asyncio.create_task(self._replace_snapshot())
         return self._fetch
-
-    def _failed_lately(self) -> bool:
-        return self._clock() - self._failed_at < self._times.retry
 
     async def _replace_snapshot(self) -> None:
         asked_at = self._clock()
@@ -199,6 +204,7 @@ class KeySet:
             ):
                 keys = _read_keys(await self._download(), self._snapshot.keys)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _UnusableError) as error:
+            # The snapshot stays: an error, or an empty or invalid set, never replaces good keys.
             self._failed_at = self._clock()
             _fetches.add(1, {"outcome": "failure"})
             logger.warning(
@@ -216,6 +222,7 @@ class KeySet:
             self._client.stream(
                 "GET",
                 self._url,
+                # Compressed, a small response could become a large one.
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
                 timeout=httpx.Timeout(self._times.fetch, connect=CONNECT_SECONDS),
                 follow_redirects=False,
@@ -232,16 +239,17 @@ class KeySet:
 
 
 def _read_keys(body: bytes, known_keys: tuple[VerificationKey, ...]) -> tuple[VerificationKey, ...]:
-    """Read the keys of a JWK set that can be used; a key that is known stays the same object.
+    """Parse a JWK set and return its usable keys; raises _UnusableError when there are none.
 
-    Raises _UnusableError when there is none.
+    A key that is known already stays the same object, so that tokens verified with it stay
+    remembered.
     """
     try:
         entries = json.loads(body)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise _UnusableError("the response is no JWK set") from None
+        entries = None
     if not isinstance(entries, list):
-        raise _UnusableError("the response is no JWK set")
+        raise _UnusableError("the response is not a JWK set")
     objects = [entry for entry in entries if isinstance(entry, dict)]
     named = Counter(kid for entry in objects if isinstance(kid := entry.get("kid"), str))
     known = {key.source: key for key in known_keys}
@@ -254,35 +262,36 @@ def _read_keys(body: bytes, known_keys: tuple[VerificationKey, ...]) -> tuple[Ve
             logger.warning("a key of the key set is left out: %s", error)
         else:
             if key.kid is not None and named[key.kid] > 1:
-                logger.warning("a key of the key set is left out: its kid stands twice")
+                logger.warning("a key of the key set is left out: another key has the same kid")
             else:
                 keys.append(key)
     if not keys:
-        raise _UnusableError("there is no key in it that can be used")
+        raise _UnusableError("it contains no usable key")
     return tuple(keys)
 
 
 def _read_key(entry: dict[str, Any], source: str) -> VerificationKey:
-    """Read one JWK (RFC 7517 §4); raises _UnusableError for one that must not be used."""
+    """Parse one JWK (RFC 7517 §4). Raises _UnusableError for one that must not be used."""
     kid, key_type = entry.get("kid"), entry.get("kty")
     if not isinstance(kid, str | None):
-        raise _UnusableError("its kid is no string")
-    if key_type == "oct" or _PRIVATE_MEMBERS & entry.keys():
+        raise _UnusableError("its kid is not a string")
+    if key_type == "oct" or _PRIVATE_FIELDS & entry.keys():
+        # A key server that publishes such a key has lost it: anybody can sign with it.
         raise _UnusableError("it is private or symmetric")
     if not all(isinstance(entry.get(name, ""), str) for name in ("n", "e", "x", "y")):
-        # python-jose would take a number for a length and ask for that much memory.
-        raise _UnusableError("its members are no strings")
+        # python-jose would take a number for a length and allocate that much memory.
+        raise _UnusableError("a field of it is not a string")
     try:
         if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
-            raise _UnusableError("it is not meant for checking signatures")
+            raise _UnusableError("it is not for verifying signatures")
         algorithms = _ALGORITHMS[key_type, None if key_type == "RSA" else entry["crv"]]
         if entry.get("alg", algorithms[0]) not in algorithms:
-            raise _UnusableError("its alg does not go with its kty and crv")
+            raise _UnusableError("its alg does not match its kty and crv")
         if "alg" in entry and key_type == "RSA":
             algorithms = (entry["alg"],)
         if key_type == "RSA" and base64_to_long(entry["n"]).bit_length() < MIN_RSA_BITS:
             raise _UnusableError(f"it has fewer than {MIN_RSA_BITS} bits")
         keys = {algorithm: jwk.construct(entry, algorithm) for algorithm in algorithms}
     except (JWKError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm):
-        raise _UnusableError("its members make no public key that is known here") from None
+        raise _UnusableError("it is not a public key of a supported type") from None
     return VerificationKey(kid, keys, source)

@@ -569,7 +569,7 @@ async def verified(keys: KeySet, *tokens: str) -> list[bool]:
 
 def test_a_kid_that_stands_twice_is_left_out_and_spoils_no_other(server: KeyServer) -> None:
     twice, again, good = SigningKey(), SigningKey("ES256"), SigningKey(kid="1")
-    # A kid that is no string is no other key's.
+    # A kid that is not a string does not count as a duplicate.
     server.publish(
         twice.jwk, {**again.jwk, "kid": twice.kid}, good.jwk, {**SigningKey().jwk, "kid": 1}
     )
