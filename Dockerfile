@@ -32,8 +32,8 @@ service = http.client.HTTPConnection('localhost', os.environ.get('PORT', '8000')
 service.request('GET', '/health'); \
 sys.exit(service.getresponse().status != 200)"]
 # `exec` replaces the shell with uvicorn, so that uvicorn receives SIGTERM. Without HOST it listens
-# on IPv4 and IPv6. It also reads WEB_CONCURRENCY (worker processes) and FORWARDED_ALLOW_IPS (the
-# proxy's addresses) from the environment.
+# on IPv4 and IPv6. It also reads FORWARDED_ALLOW_IPS (the proxy's addresses) from the environment.
+# One process, whatever WEB_CONCURRENCY says: several lose requests at each restart.
 CMD ["sh", "-c", "exec uvicorn main:app --host \"${HOST-}\" --port ${PORT:-8000} \
 --no-server-header --no-access-log --http core.http_protocol:LimitedHttpProtocol \
---timeout-graceful-shutdown 30 --proxy-headers"]
+--timeout-graceful-shutdown 30 --proxy-headers --workers 1"]

@@ -9,11 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
-import psutil
 import psycopg2
 import pytest
 
-from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
 from tests.support.process import Server, production_options, running_server, variables
@@ -123,36 +121,3 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
             assert time.monotonic() - began > 0.9
         for peer in peers:
             peer.close()
-
-
-@pytest.mark.slow
-def test_several_workers_serve_are_replaced_when_killed_and_end_together(
-    tmp_path: Path, make_database: MakeDatabase, key_server: KeyServer, key: SigningKey
-) -> None:
-    environment = variables(make_database(), key_server.url)
-    with running_server(tmp_path, environment, *production_options(), "--workers", "2") as server:
-
-        def await_started(workers: int) -> None:
-            deadline = time.monotonic() + 30
-            while server.log.read_text().count("Application startup complete.") < workers:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-
-        await_started(2)
-        with httpx.Client(base_url=server.url, timeout=30) as client:
-            person = Person(client, key)
-            person.create(title="kept")
-        parent = psutil.Process(server.process.pid)
-        killed, *_ = [each for each in parent.children() if "spawn_main" in str(each.cmdline())]
-        killed.kill()
-        await_started(3)
-        for _ in range(10):
-            # On a connection each, so that either may take it.
-            with httpx.Client(base_url=server.url, timeout=30) as client:
-                listed = client.get(f"/api/{person.id}/tasks", headers=person.headers)
-                assert [task["title"] for task in listed.json()] == ["kept"]
-        children = parent.children(recursive=True)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) in ENDED
-        assert psutil.wait_procs(children, timeout=5)[1] == []
-    assert "Traceback" not in server.log.read_text()

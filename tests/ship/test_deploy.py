@@ -39,7 +39,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     "compose.yaml": COMPOSE["environment"],
     "kubernetes": CONFIG | SECRETS,
 }
-OF_THE_IMAGE = {"PORT", "HOST", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"}
+OF_THE_IMAGE = {"PORT", "HOST", "FORWARDED_ALLOW_IPS"}
 
 CHECK_SCHEMA = ("uvx", "--quiet", "check-jsonschema@0.39.0", "--builtin-schema")
 

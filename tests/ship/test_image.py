@@ -78,6 +78,7 @@ def test_it_serves_and_stops(  # noqa: PLR0913, PLR0917 - fixtures
                 process = main_process(container)
                 assert set(process.uids()) == {10001}
                 assert set(process.gids()) == {10001}
+                assert process.children() == []
                 assert image.run(*check, log=tmp_path / "check", PORT=port) == (0, "")
                 if has_ipv6():
                     assert httpx.get(f"http://[::1]:{port}/health").status_code == 200
