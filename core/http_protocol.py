@@ -356,7 +356,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _unread_size(self) -> int:
         """Return how many bytes the client has not acknowledged, in the kernel's buffer too."""
-        unacknowledged = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        unacknowledged = b""
+        with suppress(OSError):  # Linux alone knows
+            unacknowledged = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
         return self.transport.get_write_buffer_size() + int.from_bytes(
             unacknowledged, sys.byteorder
         )

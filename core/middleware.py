@@ -59,7 +59,7 @@ class RequestLogMiddleware:
         started_at = time.perf_counter()
         request_id = _request_id(scope)
         token = request_id_var.set(request_id)
-        # What callers make up does not get into the span either, which has the route.
+        # Remove the raw path and query from the span; it has the route.
         trace.get_current_span().set_attributes({"url.path": "", "url.query": ""})
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         is_of_docs = f"{path}/".startswith("/docs/")
@@ -94,7 +94,7 @@ class RequestLogMiddleware:
         finally:
             log_request(
                 method=scope["method"],
-                # The route, not the path: what callers make up does not get into the log.
+                # The route and not the path: nothing that callers invent gets into the log.
                 route=getattr(inner.get("route"), "path", "(none)"),
                 status=status,
                 milliseconds=round((time.perf_counter() - started_at) * 1000, 1),

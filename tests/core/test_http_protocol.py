@@ -217,7 +217,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_arrives(
     began = time.monotonic()
     with connect(server.url) as peer, peer.makefile("rb") as responses:
         peer.sendall(head(alice, "POST", f"Content-Length: {length}"))
-        refused, headers, _ = read_answer(responses)
+        refused, headers, _ = read_response(responses)
     assert (refused, headers["content-type"]) == (status, "application/problem+json")
     assert time.monotonic() - began < BODY_SECONDS / 2
 

@@ -28,8 +28,8 @@ def test_a_descriptor_of_a_dead_connection_is_never_watched_when_a_client_has_it
 ) -> None:
     """Libpq closes its descriptor as soon as it finds the connection dead.
 
-    A client that is accepted before the event loop has heard of it gets the same number. The burst
-    of pipelined requests makes all of this happen in one turn of the loop.
+    A client that is accepted before the event loop knows gets the same number. The burst of
+    pipelined requests makes all of it happen in one iteration of the loop.
     """
     options = [*production_options(), "--loop", loop]
     with (

@@ -1,4 +1,4 @@
-"""SIGTERM under load, on the process that the README starts in production."""
+"""SIGTERM under load, on the process that the documented production command starts."""
 
 import signal
 import socket
@@ -20,29 +20,29 @@ from tests.support.tokens import SigningKey
 from tests.support.wire import connect, read_response, request
 
 ENDED = (0, -signal.SIGTERM)
-"""Exit statuses; uvicorn raises the signal again, which a shell calls 143."""
+"""Exit statuses; uvicorn raises the signal again, which a shell reports as 143."""
 CLIENTS = 20
 
 
-def write_until_told_to_close(
+def write_until_closed(
     server: Server, person: Person, name: str, running: threading.Barrier
 ) -> dict[str, int]:
     """Write on one connection without a pause, and return the status of each title.
 
-    A connection may only end where a response announced it.
+    The connection may end only after a response with `Connection: close`.
     """
     statuses = {}
-    with connect(server.url) as peer, peer.makefile("rb") as answers:
+    with connect(server.url) as peer, peer.makefile("rb") as responses:
         for number in range(1_000_000):
             title = f"{name}-{number}"
             peer.sendall(request(person.id, person.token, "POST", body={"title": title}))
-            statuses[title], headers, _ = read_response(answers)
+            statuses[title], headers, _ = read_response(responses)
             if number == 0:
                 running.wait(20)
             if headers.get("connection") == "close":
-                assert answers.read() == b""
+                assert responses.read() == b""
                 return statuses
-    raise AssertionError("it never ended")
+    raise AssertionError("the connection never ended")
 
 
 @pytest.mark.serial
@@ -64,7 +64,7 @@ def test_requests_in_flight_finish_and_the_process_ends(
                 threads.submit(alice.tasks, "PATCH", task, json={"title": "late"}) for _ in range(5)
             ]
             writing = [
-                threads.submit(write_until_told_to_close, server, bob, str(number), running)
+                threads.submit(write_until_closed, server, bob, str(number), running)
                 for number in range(CLIENTS)
             ]
             running.wait(20)
@@ -90,9 +90,9 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
     tmp_path: Path, database_url: str, key_server: KeyServer, key: SigningKey
 ) -> None:
     """Clients that do not read, a client that does not finish its request, and a slow statement."""
-    impatient = production_options(timeout_graceful_shutdown="1")
+    options = production_options(timeout_graceful_shutdown="1")
     with (
-        running_server(tmp_path, variables(database_url, key_server.url), *impatient) as server,
+        running_server(tmp_path, variables(database_url, key_server.url), *options) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
         alice = Person(client, key)
