@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from core.http_protocol import MAX_HEADERS_SIZE, MIN_READING_RATE, LimitedHttpProtocol
-from core.middleware import BODY_SECONDS, MAX_BODY_SIZE
+from core.middleware import BODY_SECONDS
 from tests.support.keyserver import KeyServer
 from tests.support.problems import assert_problem
 from tests.support.process import Server, production_options, running_server, variables
@@ -206,20 +206,6 @@ def test_headers_have_64_kib_and_what_is_no_http_is_a_problem_document(
         assert refused.headers["Cache-Control"] == "no-store"
         assert refused.headers["Connection"] == "close"
         assert "Server" not in refused.headers
-
-
-@pytest.mark.parametrize(
-    ("length", "status"), [(MAX_BODY_SIZE + 1, 413), (99999999999999999999, 400)]
-)
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_arrives(
-    server: Server, alice: Person, length: int, status: int
-) -> None:
-    began = time.monotonic()
-    with connect(server.url) as peer, peer.makefile("rb") as responses:
-        peer.sendall(head(alice, "POST", f"Content-Length: {length}"))
-        refused, headers, _ = read_response(responses)
-    assert (refused, headers["content-type"]) == (status, "application/problem+json")
-    assert time.monotonic() - began < BODY_SECONDS / 2
 
 
 CHUNKED = (
