@@ -1,11 +1,14 @@
 """The engine, the session, and statements that are compiled once."""
 
+import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, Final, NamedTuple, override
+
+from weakref import WeakValueDictionary
 
 import psycopg2
 import sqlalchemy as sa
@@ -14,13 +17,20 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
-    AsyncSessionTransaction,
     create_async_engine,
 )
 from sqlalchemy.util import greenlet_spawn
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.driver import TIMEOUTS, Connector, DeadlineError, Timeouts, install_wait_callback
+from core.driver import (
+    TIMEOUTS,
+    Connector,
+    DeadlineError,
+    Timeouts,
+    install_wait_callback,
+    statement_seconds,
+)
+from core.problems import UnavailableError
 
 WAIT_SECONDS: Final = 3
 
@@ -56,12 +66,43 @@ class DatabaseHealth:
     is_good: bool = False
 
 
+class AccountLimiter:
+    """Limits what each account has in use at once, so that none keeps the others waiting.
+
+    What is over `most` waits in turn for up to `wait_seconds`.
+    """
+
+    def __init__(self, most: int, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._most = most
+        self._wait_seconds = wait_seconds
+        self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def acquire(self, account: str) -> asyncio.Semaphore:
+        """Return what the account has to release. Raises UnavailableError after `wait_seconds`."""
+        semaphore = self._semaphores.get(account)
+        if semaphore is None:
+            semaphore = self._semaphores[account] = asyncio.Semaphore(self._most)
+        if semaphore.locked():
+            try:
+                async with asyncio.timeout(self._wait_seconds):
+                    await semaphore.acquire()
+            except TimeoutError:
+                raise UnavailableError(
+                    "This account has too many requests at once: try again shortly."
+                ) from None
+        else:
+            await semaphore.acquire()
+        return semaphore
+
+
 class Compiled(NamedTuple):
     """A statement as the text that psycopg2 puts named parameters into."""
 
     text: str
     is_repeatable: bool
     """Whether it may be sent again when its connection breaks: it may have been carried out."""
+    seconds: float | None = None
+    """How long it may take, where that is less than other statements may."""
 
 
 def compile_statement(statement: sa.ClauseElement, *, is_repeatable: bool = False) -> Compiled:
@@ -112,17 +153,43 @@ class Session(AsyncSession):
     """
 
     bind: AsyncEngine | AsyncConnection
+    account: str | None = None
+    """Whose request it is: its statements count against that account's share of connections."""
 
-    def __init__(self, bind: AsyncEngine | AsyncConnection, **options: Any) -> None:  # noqa: ANN401 - as SQLAlchemy's
+    def __init__(
+        self,
+        bind: AsyncEngine | AsyncConnection,
+        connections: AccountLimiter | None = None,
+        **options: Any,  # noqa: ANN401 - as SQLAlchemy's
+    ) -> None:
         super().__init__(bind, expire_on_commit=False, **options)
+        self._connections = connections
 
-    def transaction(self) -> AsyncSessionTransaction:
-        """Begin a transaction, or a savepoint where one is open, as an async context manager.
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Begin a transaction, or a savepoint where one is open.
 
         It is how each function of `models/` takes part in its caller's transaction: what fails in
         the function is rolled back alone.
         """
-        return self.begin_nested() if self.in_transaction() else self.begin()
+        if self.in_transaction():
+            async with self.begin_nested():
+                yield
+        else:
+            async with self._share(), self.begin():
+                yield
+
+    @asynccontextmanager
+    async def _share(self) -> AsyncIterator[None]:
+        """Wait until the account may use one more connection."""
+        if self._connections is None or self.account is None:
+            yield
+            return
+        semaphore = await self._connections.acquire(self.account)
+        try:
+            yield
+        finally:
+            semaphore.release()
 
     async def fetch_one(
         self, statement: Compiled, params: Mapping[str, object]
@@ -134,19 +201,28 @@ class Session(AsyncSession):
         (docs/decisions/0006); a repeatable one whose connection breaks is sent once more. Raises
         SQLAlchemy's errors, as `exec` does. Objects that the session has loaded are not refreshed.
         """
-        if not self.in_transaction() and isinstance(self.bind, AsyncEngine):
+        with statement_seconds(statement.seconds):
+            if self.in_transaction():
+                return await self._fetch_in_transaction(statement, params)
+            if not isinstance(self.bind, AsyncEngine):
+                async with self.transaction():
+                    return await self._fetch_in_transaction(statement, params)
             engine = self.bind.sync_engine
-            try:
-                return await greenlet_spawn(_fetch_one, engine, statement.text, params)
-            except DBAPIError as error:
-                if not (statement.is_repeatable and _is_broken(error)):
-                    raise
-                return await greenlet_spawn(_fetch_one, engine, statement.text, params)
-        async with nullcontext() if self.in_transaction() else self.begin():
-            await self.flush()
-            connection = await self.connection()
-            result = await connection.exec_driver_sql(statement.text, dict(params))
-            row = result.first()
+            async with self._share():
+                try:
+                    return await greenlet_spawn(_fetch_one, engine, statement.text, params)
+                except DBAPIError as error:
+                    if not (statement.is_repeatable and _is_broken(error)):
+                        raise
+                    return await greenlet_spawn(_fetch_one, engine, statement.text, params)
+
+    async def _fetch_in_transaction(
+        self, statement: Compiled, params: Mapping[str, object]
+    ) -> tuple[Any, ...] | None:
+        await self.flush()
+        connection = await self.connection()
+        result = await connection.exec_driver_sql(statement.text, dict(params))
+        row = result.first()
         return row and tuple(row)
 
     @override

@@ -7,11 +7,14 @@ psycopg2 dialect, transactions included, runs unchanged (docs/decisions/0006).
 
 import asyncio
 import ctypes
+import math
 import os
 import select
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from math import ceil
 from typing import Any, Final, NamedTuple, override
 
@@ -43,6 +46,19 @@ class Timeouts(NamedTuple):
 
 
 TIMEOUTS: Final = Timeouts()
+
+_statement_seconds: ContextVar[float | None] = ContextVar("statement_seconds", default=None)
+
+
+@contextmanager
+def statement_seconds(seconds: float | None) -> Iterator[None]:
+    """Have the statements inside take `seconds` at most; None for what the engine allows."""
+    token = _statement_seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _statement_seconds.reset(token)
+
 
 registry.register("postgresql.psycopg2_asyncio", __name__, "AsyncioDialect")
 
@@ -112,13 +128,14 @@ class AsyncioConnection(extensions.connection):
     def wait(self) -> None:
         """Wait until the running command is over.
 
-        Raises DeadlineError after `Timeouts.statement`. A command that is given up, by that or by a
+        Raises DeadlineError after `Timeouts.statement`, or what `statement_seconds` says. A command that is given up, by that or by a
         cancellation, is cancelled on the server as well.
         """
         if self._loop is None:
             raise psycopg2.OperationalError("the connection is closed")
         waiter = self._waiter = self._loop.create_future()
-        deadline = self._loop.call_later(self._timeouts.statement, self._expire)
+        seconds = min(_statement_seconds.get() or math.inf, self._timeouts.statement)
+        deadline = self._loop.call_later(seconds, self._expire)
         try:
             self._advance()
             await_only(waiter)

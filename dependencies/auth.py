@@ -44,6 +44,7 @@ async def get_current_user(  # noqa: PLR0913, PLR0917 - they are dependencies
         claims = await verifier.verify(
             credentials.credentials, settings.jwt_issuer, settings.jwt_audience
         )
+        session.account = claims.subject
         current = resolver.recall(claims) or await resolver.resolve(session, claims)
     except (InvalidTokenError, UnauthorizedError) as error:
         reason = error.detail if isinstance(error, UnauthorizedError) else str(error)

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import Depends
 
 from core.database import Session
-from dependencies.state import EngineDep
+from dependencies.state import ConnectionsDep, EngineDep
 
 
-async def get_session(engine: EngineDep) -> AsyncIterator[Session]:
+async def get_session(engine: EngineDep, connections: ConnectionsDep) -> AsyncIterator[Session]:
     """Yield a session, which returns its connection to the pool before the response is sent."""
-    async with Session(engine) as session:
+    async with Session(engine, connections) as session:
         yield session
 
 

@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import DatabaseHealth
+from core.database import AccountLimiter, DatabaseHealth
 from core.rate_limit import RateLimiter
 from core.settings import Settings
 from models.accounts import AccountResolver
+from models.task import TaskQuota
 from utils.cursors import CursorCodec
 from utils.jwks import KeySet
 from utils.security import PasswordHasher
@@ -25,6 +26,24 @@ async def get_engine(request: Request) -> AsyncEngine:
     """Return the application's engine, with its pool of connections."""
     engine: AsyncEngine = request.app.state.engine
     return engine
+
+
+async def get_connections(request: Request) -> AccountLimiter:
+    """Return what limits the connections that each account uses."""
+    connections: AccountLimiter = request.app.state.connections
+    return connections
+
+
+async def get_streams(request: Request) -> AccountLimiter:
+    """Return what limits the streamed responses that each account reads."""
+    streams: AccountLimiter = request.app.state.streams
+    return streams
+
+
+async def get_quota(request: Request) -> TaskQuota:
+    """Return what limits the tasks of each account."""
+    quota: TaskQuota = request.app.state.quota
+    return quota
 
 
 async def get_database_health(request: Request) -> DatabaseHealth:
@@ -71,6 +90,9 @@ async def get_cursors(request: Request) -> CursorCodec:
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 EngineDep = Annotated[AsyncEngine, Depends(get_engine)]
+ConnectionsDep = Annotated[AccountLimiter, Depends(get_connections)]
+StreamsDep = Annotated[AccountLimiter, Depends(get_streams)]
+QuotaDep = Annotated[TaskQuota, Depends(get_quota)]
 DatabaseHealthDep = Annotated[DatabaseHealth, Depends(get_database_health)]
 KeySetDep = Annotated[KeySet, Depends(get_key_set)]
 VerifierDep = Annotated[TokenVerifier, Depends(get_verifier)]

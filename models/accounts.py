@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cachetools import TTLCache
-from email_validator import EmailNotValidError, validate_email
 
 from core.database import Session
-from core.problems import ForbiddenError, UnauthorizedError, UnverifiedEmailError
+from core.problems import UnauthorizedError, UnverifiedEmailError
 from models import user
 from models.base import MAX_ID
-from utils.security import UNUSABLE_HASH
+from utils.addresses import MAX_ADDRESS_LENGTH, fold_address, normalise_address
 from utils.tokens import Claims
 
 MAX_REMEMBERED: Final = 100_000
@@ -20,7 +19,6 @@ MAX_REMEMBERED: Final = 100_000
 REMEMBERED_SECONDS: Final = 60
 """How long: after a restore or a deletion elsewhere, no user keeps access for longer."""
 MAX_SUBJECT_LENGTH: Final = 255
-MAX_EMAIL_LENGTH: Final = 254
 
 UNKNOWN_ID: Final = 0
 """An id that no account has: that of a token whose account is gone."""
@@ -52,18 +50,22 @@ class AccountResolver:
     def __init__(
         self, remembered_seconds: float = REMEMBERED_SECONDS, max_remembered: int = MAX_REMEMBERED
     ) -> None:
-        self._remembered: TTLCache[str, tuple[str | None, CurrentUser]] = TTLCache(
+        self._remembered: TTLCache[str, tuple[Claims, CurrentUser]] = TTLCache(
             max_remembered, remembered_seconds
         )
 
     def recall(self, claims: Claims) -> CurrentUser | None:
         """Return the account that the claims belong to, if it is remembered.
 
-        Accounts are remembered by subject, with the token's e-mail address: a token with another
-        address is resolved anew.
+        Accounts are remembered by subject: a token with another e-mail address, or one that is
+        verified now, is resolved anew.
         """
-        email, known = self._remembered.get(claims.subject, (None, None))
-        return known if email == claims.email else None
+        before, current = self._remembered.get(claims.subject, (None, None))
+        is_same = before is not None and (before.email, before.email_verified) == (
+            claims.email,
+            claims.email_verified,
+        )
+        return current if is_same else None
 
     async def resolve(self, session: Session, claims: Claims) -> CurrentUser:
         """Find the account that the claims belong to, or link or create it, and remember it.
@@ -75,7 +77,7 @@ class AccountResolver:
         find = _find_numbered if _DECIMAL.fullmatch(claims.subject) else _find_linked
         current = CurrentUser(await find(session, claims), claims.subject)
         if current.id != UNKNOWN_ID:
-            self._remembered[claims.subject] = (claims.email, current)
+            self._remembered[claims.subject] = (claims, current)
         return current
 
     def forget(self, account: user.User) -> None:
@@ -104,7 +106,7 @@ async def _find_numbered(session: Session, claims: Claims) -> int:
     if account is None:
         logger.warning(_MISNUMBERED, user_id, "there is no such account")
         return UNKNOWN_ID
-    if claims.email is not None and account.email != _normalised(claims.email):
+    if claims.email and account.email not in (None, _stored_form(claims.email)):
         logger.warning(_MISNUMBERED, user_id, "its e-mail address is not that account's")
         raise UnauthorizedError("The token's sub and e-mail address are of different accounts.")
     return user_id
@@ -112,48 +114,37 @@ async def _find_numbered(session: Session, claims: Claims) -> int:
 
 async def _find_linked(session: Session, claims: Claims) -> int:
     """Find the account that is linked to Better Auth's own id, or link or create one."""
-    known = await user.get_user_by_subject(session, claims.subject)
-    return (known or await _link_or_create(session, claims)).id
-
-
-async def _link_or_create(session: Session, claims: Claims) -> user.User:
-    """Create an account for a subject that has none, or link the one with its e-mail address.
-
-    Safe when the first requests of a user arrive at once: one that loses the race looks again.
-    """
-    if claims.email is None:
+    account = await user.get_user_by_subject(session, claims.subject)
+    email = _stored_form(claims.email) if claims.email and claims.email.strip() else None
+    if account is not None and (
+        email in (None, account.email) or not (claims.email_verified or account.email is None)
+    ):
+        return account.id
+    if email is None:
         raise UnauthorizedError("The token has no e-mail address, and its sub is not known.")
-    email = _normalised(claims.email)
     try:
-        account = await user.create_linked_user(
-            session, email, UNUSABLE_HASH, claims.subject, issued_at=claims.issued_at
+        account = await user.claim_account(
+            session,
+            claims.subject,
+            email,
+            is_verified=claims.email_verified,
+            issued_at=claims.issued_at,
         )
-        if account is None and claims.email_verified:
-            account = await user.link_user(
-                session, email, claims.subject, issued_at=claims.issued_at
-            )
+    except user.AddressHeldError:
+        raise UnverifiedEmailError from None
     except user.DeletedAccountError:
         raise UnauthorizedError("The account of this token has been deleted.") from None
-    if account is not None:
-        return account
-    owner = await user.get_user_by_email(session, email)
-    # In this order: had another request linked the owner before we read it, it is found here.
-    account = await user.get_user_by_subject(session, claims.subject)
-    if account is not None:
-        return account
-    if owner is not None and owner.auth_subject is None:
-        raise UnverifiedEmailError
-    raise ForbiddenError("The account with this e-mail address is linked to another user.")
+    return account.id
 
 
-def _normalised(email: str) -> str:
-    """Return an e-mail address in the form in which accounts keep it."""
-    refused = UnauthorizedError("The token's email is no e-mail address.")
-    if len(email) > MAX_EMAIL_LENGTH:
-        raise refused
+def _stored_form(email: str) -> str:
+    """Return an address of the issuer as accounts keep it: the issuer has checked it.
+
+    Raises UnauthorizedError for one that cannot be stored.
+    """
+    if len(email) > MAX_ADDRESS_LENGTH or _CONTROL.search(email):
+        raise UnauthorizedError("The token's email is no e-mail address.")
     try:
-        return validate_email(
-            email, check_deliverability=False, globally_deliverable=False
-        ).normalized.lower()
-    except EmailNotValidError:
-        raise refused from None
+        return normalise_address(email)
+    except ValueError:
+        return fold_address(email)

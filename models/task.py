@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
 from core.database import Compiled, Session, compile_statement
+from core.problems import UnavailableError
 from models.base import now, timestamp_column
 from models.paging import (
     PAGE_ROWS,
@@ -32,6 +33,9 @@ from models.paging import (
     json_object,
     sql,
 )
+
+CREATE_ATTEMPTS: Final = 10
+"""How often a create with a key is sent while other calls create and delete its task."""
 
 PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
 """From the lowest to the highest, as PostgreSQL sorts them."""
@@ -98,7 +102,8 @@ class TaskRow:
     id: int
     json: str
     version: str
-    """Changes with every change of the row: PostgreSQL's `xmin`."""
+    """Changes with every change of the row: PostgreSQL's `xmin`, which may come again after a
+    restore, and `updated_at`, which may be the same for two changes at once."""
 
 
 class IdempotencyConflictError(Exception):
@@ -159,7 +164,9 @@ _PUBLIC_COLUMNS: Final = [
     column for column in _COLUMNS if not Task.model_fields[column.name].exclude
 ]
 _PUBLIC_JSON: Final = json_object(_PUBLIC_COLUMNS)
-_VERSION: Final = sa.literal_column("tasks.xmin::text", sa.Text)
+_VERSION: Final = sa.literal_column(
+    "concat(tasks.xmin, '-', (extract(epoch FROM tasks.updated_at) * 1000000)::bigint)", sa.Text
+)
 _TASK_ROW: Final = (_COLUMNS.id, _PUBLIC_JSON, _VERSION)
 """What makes a TaskRow."""
 
@@ -337,16 +344,17 @@ async def create_task_once(
     # A call that release 1.0 answered has the digest of the columns that it knew.
     earlier = _digest({name: values.get(name) for name in ("title", "description", "completed")})
     params |= {"owner": owner, "digests": [digest, earlier]}
-    row = await _create(session, statement, params)
-    if row is None:
-        # Another call with the key was committed while this one waited for it.
-        row = await _create(session, statement, params)
-    if row is None:
-        return None
-    *task_row, is_same = row
-    if not is_same:
-        raise IdempotencyConflictError
-    return TaskRow(*task_row)
+    for _ in range(CREATE_ATTEMPTS):
+        rows = await _create(session, statement, params)
+        if rows is None:
+            return None
+        if rows:
+            *task_row, is_same = rows
+            if not is_same:
+                raise IdempotencyConflictError
+            return TaskRow(*task_row)
+        # A task with the key came while this one waited for it, or went.
+    raise UnavailableError
 
 
 async def get_task(session: Session, owner: int, task_id: int) -> TaskRow | None:
@@ -414,11 +422,11 @@ async def delete_tasks(session: Session, owner: int, filters: Mapping[str, objec
 async def _create(
     session: Session, statement: Compiled, params: Mapping[str, object]
 ) -> tuple[Any, ...] | None:
-    """Send a statement that creates a task; None where it finds no user, or has nothing to do."""
+    """Send a statement that creates a task; None for no such user, () where it has no row."""
     try:
         # An error would end the caller's transaction; a savepoint does not.
         async with session.begin_nested() if session.in_transaction() else nullcontext():
-            return await session.fetch_one(statement, params)
+            return await session.fetch_one(statement, params) or ()
     except IntegrityError as error:
         if not isinstance(error.orig, ForeignKeyViolation):
             raise

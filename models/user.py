@@ -7,13 +7,18 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Field, SQLModel, col, delete, select, update
+from sqlmodel import Field, SQLModel, col, delete, select
 
 from core.database import Session, compile_statement, repeat_once
 from models.base import now, timestamp_column
+from utils.security import UNUSABLE_HASH
 
 MARK_DAYS: Final = 30
 """How long a deleted account leaves a mark: far longer than any token lives."""
+MARK_LEEWAY: Final = 10
+"""How many seconds after the deletion a token still counts as issued before it."""
+CLAIM_ATTEMPTS: Final = 5
+"""How often a subject is looked up again after another request of the same user came between."""
 
 
 class User(SQLModel, table=True):
@@ -24,7 +29,8 @@ class User(SQLModel, table=True):
     id: int = Field(
         default=None, sa_column=sa.Column(sa.BigInteger, sa.Identity(), primary_key=True)
     )
-    email: str = Field(sa_column=sa.Column(sa.Text, nullable=False, unique=True))
+    email: str | None = Field(sa_column=sa.Column(sa.Text, unique=True))
+    """None once another subject has proved that the address is theirs."""
     password_hash: str = Field(sa_column=sa.Column(sa.Text, nullable=False), exclude=True)
     auth_subject: str | None = Field(default=None, sa_column=sa.Column(sa.Text, unique=True))
     created_at: datetime = Field(default_factory=now, sa_column=timestamp_column())
@@ -76,61 +82,99 @@ async def create_user(session: Session, email: str, password_hash: str) -> User 
         return await _insert(session, email=email, password_hash=password_hash)
 
 
-async def create_linked_user(
-    session: Session, email: str, password_hash: str, subject: str, *, issued_at: float | None
-) -> User | None:
-    """Create an account for the subject of a token; None when it or the address has one already.
-
-    Raises DeletedAccountError when an account of that subject was deleted and the token is older:
-    `issued_at`, its `iat`, is missing or not later than the second of the deletion. That is asked
-    after the insert, in the same transaction: the insert waits for a deletion that is under way,
-    and the statement after it sees its mark.
-    """
-    async with session.transaction():
-        user = await _insert(
-            session, email=email, password_hash=password_hash, auth_subject=subject
-        )
-        await _check_mark(session, subject, issued_at)
-        return user
-
-
 class DeletedAccountError(Exception):
     """The token's account was deleted after the token was issued."""
 
 
-async def link_user(
-    session: Session, email: str, subject: str, *, issued_at: float | None
-) -> User | None:
-    """Link the account with this e-mail address to the subject of a token.
+class AddressHeldError(Exception):
+    """The address has an account that the token does not prove to be its own."""
 
-    None when there is no such account, or it is linked, or the subject is another's. Raises
-    DeletedAccountError as `create_linked_user` does.
+
+async def claim_account(
+    session: Session, subject: str, email: str, *, is_verified: bool, issued_at: float | None
+) -> User:
+    """Return the account of a token's subject: found, linked to it or created for it.
+
+    An address belongs to the subject that proved it last: with a verified address, a subject links
+    the account of that address or takes the address over, from whoever has it. Raises
+    AddressHeldError, and DeletedAccountError when an account of that subject was deleted and the
+    token is older: `issued_at`, its `iat`, is missing or not later than the deletion.
+
+    Safe when requests arrive at once: where another one came between, it looks again.
     """
+    for attempt in range(CLAIM_ATTEMPTS):
+        try:
+            async with session.transaction():
+                account = await _claim(
+                    session, subject, email, is_verified=is_verified, issued_at=issued_at
+                )
+                if account is None:
+                    account = await _insert(
+                        session, email=email, password_hash=UNUSABLE_HASH, auth_subject=subject
+                    )
+                    # After the insert, which waits for a deletion that is under way.
+                    await _check_mark(session, subject, issued_at)
+        except IntegrityError:
+            if attempt == CLAIM_ATTEMPTS - 1:
+                raise
+        else:
+            if account is not None:
+                return account
+    raise AddressHeldError
+
+
+async def _claim(
+    session: Session, subject: str, email: str, *, is_verified: bool, issued_at: float | None
+) -> User | None:
+    """Return the subject's account, with the address that it may have; None where it has none."""
     statement = (
-        update(User)
-        .where(col(User.email) == email, col(User.auth_subject).is_(None))
-        .values(auth_subject=subject)
-        .returning(User)
+        select(User)
+        .where((col(User.auth_subject) == subject) | (col(User.email) == email))
+        # In one order, so that two requests never wait for each other.
+        .order_by(col(User.id))
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
-    try:
-        async with session.transaction():
-            user = (await session.exec(statement)).scalar_one_or_none()
+    accounts = (await session.exec(statement)).all()
+    account = next((each for each in accounts if each.auth_subject == subject), None)
+    holder = next((each for each in accounts if each.email == email), None)
+    if account is not None and (
+        account is holder or not (is_verified or (account.email is None and holder is None))
+    ):
+        return account
+    if holder is not None:
+        if not is_verified:
+            raise AddressHeldError
+        if account is None and holder.auth_subject is None:
+            holder.auth_subject = subject
+            # A stranger may have set it: whoever signs up proves no address.
+            holder.password_hash = UNUSABLE_HASH
+            await session.flush()
             await _check_mark(session, subject, issued_at)
-            return user
-    except IntegrityError:
-        return None
+            return holder
+        holder.email = None
+        await session.flush()
+    if account is not None:
+        account.email = email
+        await session.flush()
+    return account
 
 
 async def delete_user(session: Session, user_id: int) -> User | None:
     """Delete an account with all of its tasks and return it; None when it is gone already.
 
-    What stays for `MARK_DAYS` is a mark of its subject, so that no older token makes it anew.
+    What stays for `MARK_DAYS` is a mark of its subject, so that no token from before the end of
+    the deletion makes it anew.
     """
     async with session.transaction():
         statement = delete(User).where(col(User.id) == user_id).returning(User)
         user = (await session.exec(statement)).scalar_one_or_none()
         if user is not None and user.auth_subject is not None:
-            mark = insert(DeletedSubject).values(digest=_digest(user.auth_subject))
+            mark = insert(DeletedSubject).values(
+                digest=_digest(user.auth_subject),
+                # `now()` would be the beginning of the transaction.
+                deleted_at=sa.func.clock_timestamp(),
+            )
             await session.exec(
                 mark.on_conflict_do_update(
                     index_elements=[DeletedSubject.digest],
@@ -148,8 +192,10 @@ async def _insert(session: Session, **values: str) -> User | None:
 
 
 async def _check_mark(session: Session, subject: str, issued_at: float | None) -> None:
-    mark = await session.get(DeletedSubject, _digest(subject))
-    if mark and (issued_at is None or issued_at < int(mark.deleted_at.timestamp()) + 1):
+    mark = await session.get(DeletedSubject, _digest(subject), populate_existing=True)
+    if mark and (
+        issued_at is None or issued_at < int(mark.deleted_at.timestamp()) + 1 + MARK_LEEWAY
+    ):
         raise DeletedAccountError
 
 

@@ -2,19 +2,19 @@
 
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.base import RequestBody, Storable, Timestamp
 from schemas.task import TaskExport
+from utils.addresses import MAX_ADDRESS_LENGTH, normalise_address
 from utils.security import MIN_PASSWORD_CHARACTERS, normalise_password, password_fault
 
 
 def _address(email: str) -> str:
     try:
-        return validate_email(email, check_deliverability=False).normalized.lower()
-    except EmailNotValidError:
-        # Its own words quote what was sent.
+        return normalise_address(email)
+    except ValueError:
+        # The library's own message quotes what was sent.
         raise ValueError("This is not a valid e-mail address") from None
 
 
@@ -29,7 +29,7 @@ def _strong(password: str) -> str:
 EmailAddress = Annotated[
     str,
     Field(
-        max_length=254,
+        max_length=MAX_ADDRESS_LENGTH,
         description="Stored in lower case; one account each",
         examples=["me@example.com"],
         json_schema_extra={"format": "email"},
@@ -75,7 +75,10 @@ class UserPublic(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int = Field(description="The account's number", examples=[1])
-    email: str = Field(description="In lower case", examples=["me@example.com"])
+    email: str | None = Field(
+        description="In lower case; null once another user has proved that it is theirs",
+        examples=["me@example.com"],
+    )
     created_at: Timestamp = Field(description="When it was created")
 
 

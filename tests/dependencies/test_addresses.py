@@ -1,0 +1,129 @@
+"""Tests of whose an e-mail address is: it belongs to the subject that proved it last."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support.database import execute
+from tests.support.tokens import SigningKey
+
+Event = tuple[str, str, bool]
+"""A subject, an address, and whether the token says that it is verified; "" signs up."""
+
+EVENTS: list[Event] = [
+    ("", "a", False),
+    ("attacker", "a", False),
+    ("attacker", "b", True),
+    ("owner", "a", True),
+    ("again", "a", True),
+]
+ORDERS = list(permutations(EVENTS))
+
+
+class Model:
+    """The rules in a few lines."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, str | None] = {}
+        """The address of each account, by its subject; "sign-up" has none."""
+
+    def holder(self, address: str) -> str | None:
+        return next((name for name, held in self.addresses.items() if held == address), None)
+
+    def apply(self, event: Event) -> int:
+        """Return the status that the event is answered with."""
+        subject, address, is_verified = event
+        holder = self.holder(address)
+        if not subject:
+            if holder is not None:
+                return 409
+            self.addresses["sign-up"] = address
+            return 201
+        is_known = subject in self.addresses
+        if holder not in {None, subject} and not is_verified:
+            return 200 if is_known else 403
+        if not is_known and holder == "sign-up":
+            del self.addresses["sign-up"]
+        elif holder is not None:
+            self.addresses[holder] = None
+        if not is_known or is_verified or self.addresses[subject] is None or holder == subject:
+            self.addresses[subject] = address
+        return 200
+
+
+@pytest.fixture
+def send(client: httpx.Client, key: SigningKey) -> Callable[[str, Event], httpx.Response]:
+    """Carry out an event, with names that no other test has."""
+
+    def send(run: str, event: Event) -> httpx.Response:
+        subject, address, is_verified = event
+        email = f"{address}-{run}@example.com"
+        if not subject:
+            body = {"email": email, "password": "a password of some length"}
+            return client.post("/api/auth/signup", json=body)
+        token = key.token(sub=f"{subject}-{run}", email=email, emailVerified=is_verified)
+        return client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
+
+    return send
+
+
+def addresses(url: str, run: str) -> dict[str, str | None]:
+    """Return the address of each account, by its subject."""
+    rows = execute(
+        url,
+        "SELECT coalesce(auth_subject, 'sign-up-' || %s), email FROM users"
+        " WHERE auth_subject LIKE '%%' || %s OR email LIKE '%%' || %s || '@example.com'",
+        run,
+        run,
+        run,
+    )
+    return {
+        subject.removesuffix(f"-{run}"): email and email.partition("-")[0]
+        for subject, email in rows
+    }
+
+
+def test_every_order_of_the_events_ends_as_the_rules_say(
+    send: Callable[[str, Event], httpx.Response], database_url: str
+) -> None:
+    for order in ORDERS:
+        run, model = uuid4().hex, Model()
+        for event in order:
+            expected = model.apply(event)
+            response = send(run, event)
+            assert response.status_code == expected, (order, event, response.text)
+            if response.is_success and event[0]:
+                address = response.json()["email"]
+                assert (address and address.partition("-")[0]) == model.addresses[event[0]], order
+        model.addresses.pop("sign-up", None)
+        found = addresses(database_url, run)
+        found.pop("sign-up", None)
+        assert found == model.addresses, order
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_all_of_them_at_once_leave_each_address_and_subject_with_one_account(
+    send: Callable[[str, Event], httpx.Response], database_url: str, number: int
+) -> None:
+    run, events = uuid4().hex, [*EVENTS, *EVENTS[number:]] * 2
+    barrier = threading.Barrier(len(events))
+
+    def work(event: Event) -> httpx.Response:
+        barrier.wait()
+        return send(run, event)
+
+    with ThreadPoolExecutor(len(events)) as threads:
+        responses = list(threads.map(work, events))
+    for event, response in zip(events, responses, strict=True):
+        allowed: set[int] = {201, 409} if not event[0] else {200} if event[2] else {200, 403}
+        assert response.status_code in allowed, (event, response.text)
+    # A subject that is remembered is looked up again after a minute; this one is new.
+    assert send(run, ("last", "a", True)).json()["email"] == f"a-{run}@example.com"
+    held: list[Any] = [each for each in addresses(database_url, run).values() if each]
+    assert sorted(held) == sorted(set(held))
