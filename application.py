@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from core.database import DatabaseHealth, make_engine
+from core.database import AccountLimiter, DatabaseHealth, make_engine
 from core.http_client import make_client
 from core.logs import flush_logs
 from core.middleware import (
@@ -31,7 +31,9 @@ from core.rate_limit import RateLimiter
 from core.settings import Settings
 from core.telemetry import observe_pool, telemetry_config
 from models.accounts import AccountResolver
+from models.task import TaskQuota
 from routers import auth, docs, health, tasks
+from routers.base import MAX_STREAMS
 from utils.cursors import CursorCodec
 from utils.jwks import KeySet
 from utils.security import PasswordHasher
@@ -52,6 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.settings = settings
             app.state.database_health = DatabaseHealth()
             app.state.engine = make_engine(url, settings.db_pool_size)
+            app.state.connections = AccountLimiter(max(1, settings.db_pool_size // 3))
+            app.state.streams = AccountLimiter(MAX_STREAMS, wait_seconds=0)
+            app.state.quota = TaskQuota(settings.tasks_per_account)
             stack.push_async_callback(app.state.engine.dispose)
             observe_pool(app.state.engine.pool)
             app.state.rate_limiter = RateLimiter(settings.rate_limit_storage_url.get_secret_value())

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, Final, NamedTuple, override
-
 from weakref import WeakValueDictionary
 
 import psycopg2

@@ -128,8 +128,8 @@ class AsyncioConnection(extensions.connection):
     def wait(self) -> None:
         """Wait until the running command is over.
 
-        Raises DeadlineError after `Timeouts.statement`, or what `statement_seconds` says. A command that is given up, by that or by a
-        cancellation, is cancelled on the server as well.
+        Raises DeadlineError after `Timeouts.statement`, or what `statement_seconds` says. A command
+        that is given up, by that or by a cancellation, is cancelled on the server as well.
         """
         if self._loop is None:
             raise psycopg2.OperationalError("the connection is closed")

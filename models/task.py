@@ -7,7 +7,7 @@ columns or filters and sent in autocommit; docs/architecture.md says when that i
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
+from cachetools import TTLCache
 from psycopg2.errors import ForeignKeyViolation
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
@@ -36,6 +37,14 @@ from models.paging import (
 
 CREATE_ATTEMPTS: Final = 10
 """How often a create with a key is sent while other calls create and delete its task."""
+
+BULK_ROWS: Final = 20_000
+"""The most tasks that one statement changes, well within the time-out of a statement."""
+SEARCH_SECONDS: Final = 2
+"""How long a statement with a search may take: it reads every text of the account."""
+GRANT_SECONDS: Final = 60
+MAX_GRANTS: Final = 100_000
+"""For how long, and for how many accounts, TaskQuota relies on a count."""
 
 PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
 """From the lowest to the highest, as PostgreSQL sorts them."""
@@ -108,6 +117,10 @@ class TaskRow:
 
 class IdempotencyConflictError(Exception):
     """The key came with another body before."""
+
+
+class QuotaExceededError(Exception):
+    """The account has as many tasks as it may have."""
 
 
 class VersionMismatchError(Exception):
@@ -185,6 +198,19 @@ def _insert(columns: tuple[str, ...]) -> Compiled:
     )
 
 
+_HAS_KEY: Final = _COLUMNS.idempotency_key == sa.bindparam("idempotency_key")
+_CREATED: Final = sa.select(
+    *_TASK_ROW, _COLUMNS.idempotency_digest == sa.any_(sa.bindparam("digests"))
+).where(_IS_OWNED, _HAS_KEY)
+_GET_CREATED: Final = compile_statement(_CREATED, is_repeatable=True)
+_COUNT: Final = compile_statement(
+    sa.select(sa.func.count()).select_from(
+        sa.select(sql("1")).where(_IS_OWNED).limit(sa.bindparam("limit")).subquery("some")
+    ),
+    is_repeatable=True,
+)
+
+
 @cache
 def _insert_once(columns: tuple[str, ...]) -> Compiled:
     """Insert, or find the task that the same key has created: one row, and whether it is the same.
@@ -192,7 +218,7 @@ def _insert_once(columns: tuple[str, ...]) -> Compiled:
     The SELECT runs on the snapshot from before the INSERT, so that only one of them has a row.
     """
     values: Any = {name: sa.bindparam(name) for name in columns}
-    key, digest = _COLUMNS.idempotency_key, _COLUMNS.idempotency_digest
+    key = _COLUMNS.idempotency_key
     created = (
         insert(_TABLE)
         .values(user_id=sa.bindparam("owner"), **values)
@@ -202,11 +228,8 @@ def _insert_once(columns: tuple[str, ...]) -> Compiled:
         .returning(_COLUMNS.id, _PUBLIC_JSON.label("json"), _VERSION.label("version"))
         .cte("created")
     )
-    earlier = sa.select(*_TASK_ROW, digest == sa.any_(sa.bindparam("digests"))).where(
-        _IS_OWNED, key == sa.bindparam("idempotency_key")
-    )
     return compile_statement(
-        sa.union_all(sa.select(created, sa.true()), earlier), is_repeatable=True
+        sa.union_all(sa.select(created, sa.true()), _CREATED), is_repeatable=True
     )
 
 
@@ -233,15 +256,34 @@ def _delete(*, is_conditional: bool) -> Compiled:
 
 @cache
 def _update_all(columns: tuple[str, ...], filters: tuple[str, ...]) -> Compiled:
-    """Set columns of all tasks that do not have these values yet, and count them."""
+    """Set columns of tasks that do not have these values yet, and count them."""
     new: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
     is_different = sa.or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in new.items()))
-    return _count(sa.update(_TABLE).where(*_matching(filters), is_different).values(new))
+    return _change_some(sa.update(_TABLE).values(new), filters, is_different)
 
 
 @cache
 def _delete_all(filters: tuple[str, ...]) -> Compiled:
-    return _count(sa.delete(_TABLE).where(*_matching(filters)))
+    return _change_some(sa.delete(_TABLE), filters)
+
+
+def _change_some(
+    change: sa.Update | sa.Delete, filters: tuple[str, ...], *conditions: sa.ColumnElement[bool]
+) -> Compiled:
+    """Change as many tasks as one statement should, and count them."""
+    some = (
+        sa.select(_COLUMNS.id)
+        .where(*_matching(filters), *conditions)
+        .limit(sql(str(BULK_ROWS)))
+        .with_for_update()
+    )
+    changed = change.where(_IS_OWNED, _COLUMNS.id.in_(some)).returning(sql("1")).cte("changed")
+    return _limited(compile_statement(sa.select(sa.func.count()).select_from(changed)), filters)
+
+
+def _limited(statement: Compiled, filters: tuple[str, ...]) -> Compiled:
+    """Return the statement with the time-out of a search, where it has one."""
+    return statement._replace(seconds=SEARCH_SECONDS if "search" in filters else None)
 
 
 def _matching(filters: tuple[str, ...]) -> list[sa.ColumnElement[bool]]:
@@ -255,13 +297,14 @@ def _count(change: sa.Update | sa.Delete) -> Compiled:
 
 @cache
 def _list(filters: tuple[str, ...], sort: str, *, is_descending: bool) -> Compiled:
-    return compile_list(
+    statement = compile_list(
         _PUBLIC_COLUMNS,
         _matching(filters),
         _COLUMNS.id,
         SORTS[sort],
         is_descending=is_descending,
     )
+    return _limited(statement, filters)
 
 
 @cache
@@ -273,7 +316,7 @@ def _page(
     is_continued: bool,
     has_all_columns: bool,
 ) -> Compiled:
-    return compile_page(
+    statement = compile_page(
         _COLUMNS if has_all_columns else _PUBLIC_COLUMNS,
         _matching(filters),
         _COLUMNS.id,
@@ -281,6 +324,7 @@ def _page(
         is_descending=is_descending,
         is_continued=is_continued,
     )
+    return _limited(statement, filters)
 
 
 async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
@@ -324,35 +368,74 @@ async def list_tasks(  # noqa: PLR0913 - each is a choice of the caller
     return Page(f"[{tasks}]".encode(), count, Cursor(*last) if has_more else None)
 
 
-async def create_task(session: Session, owner: int, values: Mapping[str, object]) -> TaskRow | None:
-    """Create a task; None when there is no such user."""
-    row = await _create(session, _insert(tuple(values)), {**values, "owner": owner})
-    return TaskRow(*row) if row else None
+class TaskQuota:
+    """Limits how many tasks each account has, without a count in each create.
+
+    A count grants an account some more creates, 1 % of the limit at most and for a minute at most:
+    each process may exceed the limit by that.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._granted: TTLCache[int, Iterator[int]] = TTLCache(MAX_GRANTS, GRANT_SECONDS)
+
+    async def admits(self, session: Session, owner: int) -> bool:
+        """Tell whether the account may have one more task, and count that one."""
+        if next(self._granted.get(owner, iter(())), None) is None:
+            row = await session.fetch_one(_COUNT, {"owner": owner, "limit": self.limit})
+            left = self.limit - (row[0] if row else 0)
+            if left <= 0:
+                return False
+            # Less the one that is admitted now.
+            self._granted[owner] = iter(range(min(left, max(1, self.limit // 100)) - 1))
+        return True
 
 
-async def create_task_once(
-    session: Session, owner: int, values: Mapping[str, object], key: str
+async def create_task(
+    session: Session,
+    owner: int,
+    values: Mapping[str, object],
+    *,
+    key: str | None = None,
+    quota: TaskQuota | None = None,
 ) -> TaskRow | None:
     """Create a task, or return the one that the same key of the same owner has created.
 
     None when there is no such user. Raises IdempotencyConflictError when the key came with other
-    values. Values are compared as they are stored, with those of the first call.
+    values, which are compared as they are stored with those of the first call, and
+    QuotaExceededError.
     """
+    is_admitted = quota is None or await quota.admits(session, owner)
+    params = {**values, "owner": owner}
+    if key is None:
+        if not is_admitted:
+            raise QuotaExceededError
+        row = await _create(session, _insert(tuple(values)), params)
+        return TaskRow(*row) if row else None
     digest = f"2:{_digest(values)}"
-    params = {**values, "idempotency_key": key, "idempotency_digest": digest}
-    statement = _insert_once(tuple(params))
     # A call that release 1.0 answered has the digest of the columns that it knew.
     earlier = _digest({name: values.get(name) for name in ("title", "description", "completed")})
-    params |= {"owner": owner, "digests": [digest, earlier]}
+    params |= {
+        "idempotency_key": key,
+        "idempotency_digest": digest,
+        "digests": [digest, earlier],
+    }
+    statement = (
+        _insert_once((*values, "idempotency_key", "idempotency_digest"))
+        if is_admitted
+        else _GET_CREATED
+    )
     for _ in range(CREATE_ATTEMPTS):
-        rows = await _create(session, statement, params)
-        if rows is None:
+        row = await _create(session, statement, params)
+        if row is None:
             return None
-        if rows:
-            *task_row, is_same = rows
+        if row:
+            *task_row, is_same = row
             if not is_same:
                 raise IdempotencyConflictError
             return TaskRow(*task_row)
+        if not is_admitted:
+            raise QuotaExceededError
         # A task with the key came while this one waited for it, or went.
     raise UnavailableError
 
@@ -404,19 +487,26 @@ async def update_tasks(
     session: Session, owner: int, filters: Mapping[str, object], changes: Mapping[str, object]
 ) -> int:
     """Set columns on all tasks that fit, and return how many have changed."""
-    params = {f"new_{name}": value for name, value in changes.items()}
-    row = await session.fetch_one(
-        _update_all(tuple(changes), tuple(filters)),
-        {"owner": owner, **params, **_filter_params(filters)},
-    )
-    return int(row[0]) if row else 0
+    statement = _update_all(tuple(changes), tuple(filters))
+    new = {f"new_{name}": value for name, value in changes.items()}
+    return await _in_steps(session, statement, {"owner": owner, **new, **_filter_params(filters)})
 
 
 async def delete_tasks(session: Session, owner: int, filters: Mapping[str, object]) -> int:
     """Delete all tasks that fit, and return how many they were."""
-    params = {"owner": owner, **_filter_params(filters)}
-    row = await session.fetch_one(_delete_all(tuple(filters)), params)
-    return int(row[0]) if row else 0
+    statement = _delete_all(tuple(filters))
+    return await _in_steps(session, statement, {"owner": owner, **_filter_params(filters)})
+
+
+async def _in_steps(session: Session, statement: Compiled, params: Mapping[str, object]) -> int:
+    """Send a statement until it has changed all rows; one statement, up to `BULK_ROWS` of them."""
+    total = 0
+    while True:
+        row = await session.fetch_one(statement, params)
+        changed: int = row[0] if row else 0
+        total += changed
+        if changed < BULK_ROWS:
+            return total
 
 
 async def _create(

@@ -11,6 +11,7 @@ from sqlmodel import Field, SQLModel, col, delete, select
 
 from core.database import Session, compile_statement, repeat_once
 from models.base import now, timestamp_column
+from models.task import delete_tasks
 from utils.security import UNUSABLE_HASH
 
 MARK_DAYS: Final = 30
@@ -166,6 +167,8 @@ async def delete_user(session: Session, user_id: int) -> User | None:
     What stays for `MARK_DAYS` is a mark of its subject, so that no token from before the end of
     the deletion makes it anew.
     """
+    # In steps, because there may be more than one statement deletes in time.
+    await delete_tasks(session, user_id, {})
     async with session.transaction():
         statement = delete(User).where(col(User.id) == user_id).returning(User)
         user = (await session.exec(statement)).scalar_one_or_none()

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from fastapi import status
-from fastapi.responses import StreamingResponse
 
 from core.openapi import documented, problems
 from core.problems import (
@@ -21,9 +20,9 @@ from core.problems import (
 from dependencies.auth import CurrentUserDep
 from dependencies.database import SessionDep
 from dependencies.rate_limit import ClientDep, RateLimited
-from dependencies.state import HasherDep, RateLimiterDep, ResolverDep
+from dependencies.state import HasherDep, RateLimiterDep, ResolverDep, StreamsDep
 from models import task, user
-from routers.base import make_router, stream_pages
+from routers.base import AccountStream, make_router, stream_pages
 from schemas.user import AccountExport, Credentials, UserCreate, UserExport, UserPublic
 from utils.security import HashingBusyError
 
@@ -125,7 +124,9 @@ async def delete_me(current: CurrentUserDep, session: SessionDep, resolver: Reso
     response_model=UserExport,
     responses={**documented(200, "Content-Disposition"), **_MINE},
 )
-async def export_me(current: CurrentUserDep, session: SessionDep) -> StreamingResponse:
+async def export_me(
+    current: CurrentUserDep, session: SessionDep, streams: StreamsDep
+) -> AccountStream:
     """Return all that is stored about the caller, except the password's hash."""
     account = get_or_404(await user.get_user(session, current.id), AccountGoneError)
     page_of = partial(task.list_tasks, session, current.id, {}, has_all_columns=True)
@@ -138,8 +139,8 @@ async def export_me(current: CurrentUserDep, session: SessionDep) -> StreamingRe
             yield piece
         yield b"}"
 
-    return StreamingResponse(
+    return AccountStream(
         document(),
-        media_type="application/json",
+        await streams.acquire(str(current.id)),
         headers={"Content-Disposition": 'attachment; filename="todo-export.json"'},
     )

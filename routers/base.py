@@ -8,12 +8,16 @@ from typing import Any, Final, NoReturn
 
 from fastapi import APIRouter, Request, Response, status
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from models.paging import Cursor, Page
 from utils.etags import is_known
 
+MAX_STREAMS: Final = 8
+"""How many streamed responses one account reads at once in a process: each holds a page."""
 PIECE_SIZE: Final = 64 * 1024
 """The most bytes of a page that are sent at once."""
 
@@ -86,6 +90,26 @@ def tagged_response(
     if request is not None and is_known(request.headers.getlist("if-none-match"), tag):
         return Response(None, status.HTTP_304_NOT_MODIFIED, headers)
     return Response(body, status_code, headers, media_type="application/json")
+
+
+class AccountStream(StreamingResponse):
+    """A streamed JSON document that counts as one of its account's streams until it ends."""
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        stream: asyncio.Semaphore,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(content, headers=headers, media_type="application/json")
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stream.release()
 
 
 async def stream_pages(

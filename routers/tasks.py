@@ -6,7 +6,6 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from fastapi import Body, Path, Request, Response, status
-from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, Field
 
 from core.openapi import documented, header_parameter, not_modified, problems, query_parameters
@@ -24,11 +23,11 @@ from core.problems import (
 )
 from dependencies.auth import OwnerDep
 from dependencies.database import SessionDep
-from dependencies.state import CursorsDep
+from dependencies.state import CursorsDep, QuotaDep, StreamsDep
 from models import task, user
 from models.base import MAX_ID
 from models.paging import Cursor
-from routers.base import make_router, read_query, stream_pages, tagged_response
+from routers.base import AccountStream, make_router, read_query, stream_pages, tagged_response
 from schemas.task import (
     TaskCompletion,
     TaskCompletionParams,
@@ -111,7 +110,11 @@ TaskId = Annotated[
     },
 )
 async def list_tasks(
-    request: Request, owner: OwnerDep, session: SessionDep, cursors: CursorsDep
+    request: Request,
+    owner: OwnerDep,
+    session: SessionDep,
+    cursors: CursorsDep,
+    streams: StreamsDep,
 ) -> Response:
     """Return the tasks, newest first unless the parameters say otherwise.
 
@@ -130,9 +133,8 @@ async def list_tasks(
     if not page.count:
         await _require_account(session, owner)
     if page.next is not None and params.limit is None:
-        return StreamingResponse(
-            stream_pages(page, lambda after: page_of(after=after)), media_type="application/json"
-        )
+        stream = await streams.acquire(str(owner))
+        return AccountStream(stream_pages(page, lambda after: page_of(after=after)), stream)
     headers = {}
     if page.next is not None:
         following = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
@@ -171,17 +173,18 @@ async def create_task(
     new: TaskCreate,
     owner: OwnerDep,
     session: SessionDep,
+    quota: QuotaDep,
 ) -> Response:
     """Create a task."""
     values, key = new.model_dump(), _idempotency_key(request)
     try:
-        row = (
-            await task.create_task(session, owner, values)
-            if key is None
-            else await task.create_task_once(session, owner, values, key)
-        )
+        row = await task.create_task(session, owner, values, key=key, quota=quota)
     except task.IdempotencyConflictError:
         raise ConflictError(_OTHER_BODY) from None
+    except task.QuotaExceededError:
+        raise ConflictError(
+            f"This account has {quota.limit} tasks already, the most that it may have."
+        ) from None
     row = get_or_404(row, AccountGoneError)
     headers = {"Location": f"{_path(request)}/{row.id}"}
     return tagged_response(

@@ -158,8 +158,7 @@ def test_a_session_of_one_connection_is_rolled_back_with_it(database_url: str) -
     async def use(engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             transaction = await connection.begin()
-            options = {"join_transaction_mode": "create_savepoint"}
-            async with Session(connection, **options) as session:
+            async with Session(connection, join_transaction_mode="create_savepoint") as session:
                 owner, task_id = await create(session, email)
                 assert await task.get_task(session, owner, task_id)
             await transaction.rollback()

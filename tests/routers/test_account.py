@@ -1,27 +1,21 @@
 """Tests of leaving: deletion of an account, its export, and tokens that are left over."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from uuid import uuid4
 
 import httpx
 
 from models.accounts import AccountResolver
 from tests.conftest import Serve, SignIn
-from tests.support.database import execute
+from tests.support.database import Activity, execute
 from tests.support.problems import assert_problem
 from tests.support.rows import insert_tasks
 from tests.support.service import Person, replacing
 from tests.support.tokens import SigningKey
 
 REMEMBERED_SECONDS = 0.5
-
-
-@pytest.fixture
-def carol(make_database: MakeDatabase, serve: Serve, key: SigningKey) -> Person:
-    """Sign in at a service with a database of its own."""
-    url = make_database()
-    upgrade(url)
-    return Person(serve(url), key)
 
 
 def delete(person: Person) -> None:
@@ -68,9 +62,7 @@ def test_after_a_deletion_the_remaining_tokens_are_of_no_use(
     assert alice.tasks("GET").status_code == 200
 
 
-def test_a_later_token_makes_a_new_and_empty_account(
-    sign_in: SignIn, database_url: str
-) -> None:
+def test_a_later_token_makes_a_new_and_empty_account(sign_in: SignIn, database_url: str) -> None:
     subject = uuid4().hex
     email = f"{subject}@example.com"
     carol = sign_in(sub=subject, email=email)
@@ -83,20 +75,23 @@ def test_a_later_token_makes_a_new_and_empty_account(
     assert again.account()["email"] == email
 
 
-def test_the_mark_is_of_the_end_of_the_deletion(carol: Person, database_url: str) -> None:
+def test_the_mark_is_of_the_end_of_the_deletion(
+    own_database: str, serve: Serve, key: SigningKey
+) -> None:
+    carol = Person(serve(own_database), key)
     carol.create()
     with (
-        closing(Activity(database_url)) as activity,
+        closing(Activity(own_database)) as activity,
         ThreadPoolExecutor(1) as thread,
         activity.locking("SELECT FROM tasks FOR UPDATE"),
     ):
         deletion = thread.submit(delete, carol)
         activity.await_waiting(1)
-        released_at = execute(database_url, "SELECT clock_timestamp()")[0][0]
+        released_at = execute(own_database, "SELECT clock_timestamp()")[0][0]
         activity.unlock()
         deletion.result()
     assert execute(
-        database_url, "SELECT 1 FROM deleted_subjects WHERE deleted_at > %s", released_at
+        own_database, "SELECT 1 FROM deleted_subjects WHERE deleted_at > %s", released_at
     )
 
 
