@@ -179,7 +179,7 @@ def test_an_unhandled_error_is_logged_and_not_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise ValueError("SELECT secret")
 
     monkeypatch.setattr(task, "create_task", fail)
