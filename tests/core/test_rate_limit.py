@@ -217,7 +217,7 @@ def test_neither_a_success_nor_refused_input_counts_or_takes_a_failure_back(run:
         assert fail(client, email, 2) == [401, 429]
 
 
-def test_of_many_guesses_at_once_ten_are_answered(run: Run) -> None:
+def test_of_many_guesses_at_once_ten_are_checked(run: Run) -> None:
     with run() as client, ThreadPoolExecutor(30) as threads:
         email = new_account(client)
         guesses = [threads.submit(log_in, client, email, f"wrong {n}") for n in range(30)]
