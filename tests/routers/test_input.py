@@ -1,6 +1,5 @@
 """Tests of hostile input: never a 5xx, never a 422, never echoed, never stored."""
 
-import json
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,91 +121,8 @@ def test_nul_and_half_a_surrogate_pair_are_ignored_in_what_is_not_read(
         assert response.json()["title"] == "a"
 
 
-@pytest.mark.parametrize("text", NOT_STORABLE)
-@pytest.mark.parametrize("field", ["title", "description"])
-def test_nul_and_half_a_surrogate_pair_are_400_in_the_fields_that_are_read(
-    alice: Person, text: str, field: str
-) -> None:
-    body = json.dumps({"title": "a", field: "do-not-echo-me{}"}).replace("{}", text)
-    task = alice.create()
-    for operation in WRITES:
-        response = send(alice, operation, task["id"], body.encode())
-        assert_problem(response, 400, field)
-        assert MARK not in response.text
-    assert alice.tasks("GET").json() == [task]
-
-
-WRONG_FIELDS: list[tuple[str, dict[str, Any]]] = [
-    ("title", {"title": ""}),
-    ("title", {"title": " \t\n\u00a0\u2003 "}),
-    ("title", {"title": "x" * 201}),
-    ("title", {"title": "\U0001f600" * 201}),
-    ("title", {"title": 5}),
-    ("title", {"title": True}),
-    ("title", {"title": ["a"]}),
-    ("title", {"title": {"a": 1}}),
-    ("title", {"title": 1e999}),
-    ("description", {"description": "x" * 10_001}),
-    ("description", {"description": "\U0001f600" * 10_001}),
-    ("description", {"description": 5}),
-    ("description", {"description": False}),
-    ("description", {"description": []}),
-    ("completed", {"completed": "yes"}),
-    ("completed", {"completed": "true"}),
-    ("completed", {"completed": ""}),
-    ("completed", {"completed": 1}),
-    ("completed", {"completed": 0}),
-    ("completed", {"completed": 1.0}),
-    ("completed", {"completed": []}),
-    ("completed", {"completed": 1e999}),
-]
-
-
-@pytest.mark.parametrize(("field", "fields"), WRONG_FIELDS)
-def test_a_field_out_of_its_bounds_is_400_and_named(
-    alice: Person, field: str, fields: dict[str, Any]
-) -> None:
-    task = alice.create()
-    # 1e999 is JSON: Python reads it as infinity, and would write that as no JSON at all.
-    body = json.dumps({"title": "a", **fields}, ensure_ascii=False).replace("Infinity", "1e999")
-    for operation in WRITES:
-        response = send(alice, operation, task["id"], body.encode())
-        assert_problem(response, 400, field)
-    assert alice.tasks("GET").json() == [task]
-
-
 def test_a_body_without_a_title_names_what_is_missing(alice: Person) -> None:
     assert_problem(alice.tasks("POST", json={"Title": MARK}), 400, "title")
-
-
-@pytest.mark.parametrize(
-    ("sent", "stored"),
-    [
-        ({"title": "x"}, {}),
-        ({"title": "x" * 200}, {}),
-        ({"title": "\U0001f600" * 200}, {}),
-        ({"title": "  " + "x" * 200 + "\n"}, {"title": "x" * 200}),
-        ({"title": "\u00a0a  b\u2003"}, {"title": "a  b"}),
-        ({"title": "'; DROP TABLE tasks; --"}, {}),
-        ({"title": "<script>alert(1)</script>"}, {}),
-        ({"title": "%s %(title)s :title {0} \\"}, {}),
-        ({"title": "\u202etxt.exe \u00ad \u200b"}, {}),
-        ({"title": "one\ttwo\nthree"}, {}),
-        ({"title": "e\u0301" * 200}, {"title": "\u00e9" * 200}),
-        ({"description": "e\u0301\r\n\t\u0085"}, {}),
-        ({"description": "  x " * 2500}, {}),
-        ({"description": "\U0001f600" * 10_000}, {}),
-        ({"description": ""}, {}),
-        ({"completed": True}, {}),
-    ],
-)
-def test_what_is_within_bounds_is_stored_unchanged_but_for_the_trimmed_title(
-    alice: Person, sent: dict[str, Any], stored: dict[str, Any]
-) -> None:
-    expected = {**sent, **stored}
-    task = alice.create(**sent)
-    assert {name: task[name] for name in expected} == expected
-    assert alice.tasks("GET", task["id"]).json() == task
 
 
 @pytest.mark.parametrize(
