@@ -220,6 +220,7 @@ def test_head_of_a_stream_reads_one_page_and_has_the_headers_of_get(  # noqa: PL
     # Of a long list, the first page may take two statements.
     assert counts[1] - counts[0] <= 2
     assert counts[2] - counts[1] >= LONG_LIST // 1000
+    assert "ERROR" not in server.log.read_text()
 
 
 def test_a_list_whose_connections_break_between_its_pages_goes_on(
