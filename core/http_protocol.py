@@ -31,7 +31,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from core.logs import request_id_var
-from core.middleware import ResponseCutError, log_request, new_request_id, safe_headers
+from core.middleware import log_request, new_request_id, safe_headers
 from core.problems import FieldError, problem_response
 
 MAX_HEADERS_SIZE: Final = 64 * 1024
@@ -238,10 +238,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._reading = task
         try:
             await self._application(scope, receive, send)
-        except ResponseCutError:
-            self._reset()
-            # Otherwise uvicorn would log that the response is not complete.
-            cycle.disconnected = True
+            if cycle.response_started and not (cycle.response_complete or cycle.disconnected):
+                self._reset()
+                # Otherwise uvicorn would log what the application has logged already.
+                cycle.disconnected = True
         except asyncio.CancelledError:
             if not self.transport.is_closing():
                 raise

@@ -166,14 +166,10 @@ def _declared_size(scope: Scope) -> int:
     return int(size) if size.isascii() and size.isdigit() else 0
 
 
-class ResponseCutError(Exception):
-    """The response has begun and cannot be completed: its connection has to end."""
-
-
 class ProblemMiddleware:
     """Answer 413 for bodies that are too long, 400 for slow ones, 500 for unhandled errors.
 
-    Raises ResponseCutError for an error after the response has begun. It stands inside the CORS
+    An error after the response has begun leaves it incomplete. It stands inside the CORS
     middleware, so that a browser may read these responses too: FastAPI's own body limit and error
     page stand outside, and answer in plain text.
     """
@@ -227,8 +223,9 @@ class ProblemMiddleware:
             await self.app(scope, receiving, sending)
         except Exception as error:
             if is_started:
+                # The server sees that the response is not complete, and ends the connection.
                 _log_cut(error)
-                raise ResponseCutError from None
+                return
             logger.exception("unhandled error")
             response = problem_response(500, InternalError.usual_detail)
             await response(scope, receive, send)
