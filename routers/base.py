@@ -4,15 +4,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import APIRouter, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
+from models.base import MAX_ID
 from models.paging import Cursor, Page
 from utils.etags import is_known
 
@@ -20,6 +21,17 @@ MAX_STREAMS: Final = 8
 """How many streamed responses one account reads at once in a process: each holds a page."""
 PIECE_SIZE: Final = 64 * 1024
 """The most bytes of a page that are sent at once."""
+
+
+def _decimal(text: str) -> int:
+    """Read an id in its one spelling: `1`, and neither `01` nor `+1`."""
+    if not (text.isascii() and text.isdigit()) or text.startswith("0"):
+        raise ValueError("not an id")
+    return int(text)
+
+
+RowId = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_decimal)]
+"""The id of a row, in a path: 404 for what no row can have."""
 
 
 class StrictRequest(Request):

@@ -6,7 +6,6 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from fastapi import Body, Path, Request, Response, status
-from pydantic import BeforeValidator, Field
 
 from core.openapi import documented, header_parameter, not_modified, problems, query_parameters
 from core.problems import (
@@ -25,9 +24,15 @@ from dependencies.auth import OwnerDep
 from dependencies.database import SessionDep
 from dependencies.state import CursorsDep, QuotaDep, StreamsDep
 from models import task, user
-from models.base import MAX_ID
 from models.paging import Cursor
-from routers.base import AccountStream, make_router, read_query, stream_pages, tagged_response
+from routers.base import (
+    AccountStream,
+    RowId,
+    make_router,
+    read_query,
+    stream_pages,
+    tagged_response,
+)
 from schemas.task import (
     TaskCompletion,
     TaskCompletionParams,
@@ -68,13 +73,6 @@ _CHANGED: Final = {
 }
 
 
-def _decimal(text: str) -> int:
-    """Read an id in its one spelling: `1`, and neither `01` nor `+1`."""
-    if not (text.isascii() and text.isdigit()) or text.startswith("0"):
-        raise ValueError("not an id")
-    return int(text)
-
-
 def _idempotency_key(request: Request) -> str | None:
     """Return the request's `Idempotency-Key`, if it has one. Raises BadRequestError."""
     key = request.headers.get("idempotency-key")
@@ -87,12 +85,7 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-TaskId = Annotated[
-    int,
-    Field(ge=1, le=MAX_ID),
-    BeforeValidator(_decimal),
-    Path(description="The `id` of a task", examples=[1]),
-]
+TaskId = Annotated[RowId, Path(description="The `id` of a task", examples=[1])]
 
 
 @router.get(
