@@ -41,7 +41,7 @@ class Replica:
     def await_ready(self, path: str = "/health/ready") -> None:
         """Wait until it says that it can serve."""
         assert self._process
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         with httpx.Client(base_url=self.url) as client:
             while True:
                 try:
