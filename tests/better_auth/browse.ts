@@ -184,7 +184,7 @@ async function person(context: BrowserContext, page: Page) {
   await shows(page, all);
   await check(page, "list");
   // The README's, sharp on screens with two pixels per pixel.
-  await page.setViewportSize({ width: 1920, height: 1320 });
+  await page.setViewportSize({ width: 1920, height: 1500 });
   await page.evaluate(() => document.documentElement.style.setProperty("zoom", "2"));
   await page.screenshot({ path: `${screenshots}/screenshot.png` });
   await page.evaluate(() => document.documentElement.style.removeProperty("zoom"));
