@@ -236,10 +236,10 @@ export interface components {
             id: number;
             /**
              * Email
-             * @description In lower case
+             * @description In lower case; null once another user has proved that it is theirs
              * @example me@example.com
              */
-            email: string;
+            email: string | null;
             /**
              * Created At
              * Format: date-time
@@ -654,10 +654,10 @@ export interface components {
             id: number;
             /**
              * Email
-             * @description In lower case
+             * @description In lower case; null once another user has proved that it is theirs
              * @example me@example.com
              */
-            email: string;
+            email: string | null;
             /**
              * Created At
              * Format: date-time
