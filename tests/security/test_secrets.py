@@ -208,8 +208,10 @@ def test_a_statement_is_a_span_within_that_of_its_request(output: Output) -> Non
     assert request.kind == Span.SPAN_KIND_SERVER
     assert attributes(request)["http.route"] == TASKS
     assert attributes(request)["http.response.status_code"] == 201
-    (statement,) = [span for span in spans if span.parent_span_id == request.span_id]
-    assert (statement.name, statement.trace_id) == ("INSERT", request.trace_id)
+    # A create counts the account's tasks, too, once in a while.
+    inner = [span for span in spans if span.parent_span_id == request.span_id]
+    (statement,) = [span for span in inner if span.name == "INSERT"]
+    assert statement.trace_id == request.trace_id
     assert statement.kind == Span.SPAN_KIND_CLIENT
     assert attributes(statement)["db.system.name"] == "postgresql"
     assert "%(title)s" in attributes(statement)["db.query.text"]
