@@ -1,6 +1,4 @@
-"""The service with tools for assistants: an MCP endpoint at `/mcp`, for the caller's own tasks.
-
-    uvicorn --factory examples.mcp.service:create_mcp_app
+"""The service with tools for assistants at `/mcp`: `uvicorn --factory …service:create_mcp_app`.
 
 `/mcp` accepts tokens for its own address alone, the value of JWT_AUDIENCE that ends in `/mcp`; the
 other routes accept the other values. With MCP_READ_ONLY=true there is only list_tasks.
@@ -38,7 +36,6 @@ from models.task import TaskQuota, TaskRow
 from schemas.task import TaskCreate, TaskListParams, TaskUpdate
 
 Caller = tuple[Session, int, TaskQuota]
-MAX_TEXT: Final = 1000
 
 
 async def list_tasks(caller: Caller, query: TaskListParams) -> Page:
@@ -51,10 +48,7 @@ async def list_tasks(caller: Caller, query: TaskListParams) -> Page:
 
 async def add_task(caller: Caller, new: TaskCreate) -> TaskRow:
     """Add a task."""
-    try:
-        row = await task.create_task(*caller[:2], new.model_dump(), quota=caller[2])
-    except task.QuotaExceededError:
-        raise problems.ConflictError("The user has as many tasks as an account may have.") from None
+    row = await task.create_task(*caller[:2], new.model_dump(), quota=caller[2])
     return problems.get_or_404(row, problems.AccountGoneError)
 
 
@@ -92,7 +86,7 @@ TOOLS: Final[tuple[tuple[Any, type[BaseModel], types.ToolAnnotations], ...]] = (
 def brief(task: dict[str, Any]) -> dict[str, Any]:
     """Return what a model needs of a task."""
     return {
-        name: f"{value[:MAX_TEXT]}…" if len(str(value)) > MAX_TEXT else value
+        name: f"{value[:1000]}…" if len(str(value)) > 1000 else value  # noqa: PLR2004 - stands here alone
         for name, value in task.items()
         if name not in {"user_id", "created_at", "updated_at"} and value is not None
     }
@@ -102,6 +96,8 @@ async def explain(request: Request, error: Exception) -> str:
     """Return the service's `detail` for an error, and which fields are wrong."""
     if isinstance(error, ValidationError):
         error = RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()])
+    if isinstance(error, task.QuotaExceededError):
+        error = problems.ConflictError("The user has as many tasks as an account may have.")
     handlers = request.app.exception_handlers
     try:
         handle = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)

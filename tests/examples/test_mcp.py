@@ -30,12 +30,12 @@ METADATA = "/.well-known/oauth-protected-resource/mcp"
 
 
 @contextmanager
-def running_mcp(database_url: str, key_server: KeyServer) -> Iterator[str]:
+def running_mcp(database_url: str, key_server: KeyServer, **changes: Any) -> Iterator[str]:
     """Run the service with `/mcp`, and yield the address of that."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         audiences = f"{AUDIENCE},{address}"
-        settings = make_settings(database_url, key_server.url, jwt_audience=audiences)
+        settings = make_settings(database_url, key_server.url, jwt_audience=audiences, **changes)
         with serving(create_mcp_app(settings), listener):
             yield address
 
@@ -254,3 +254,10 @@ def test_read_only_has_one_tool(
         assert set(assistant.tools()) == {"list_tasks"}
         assistant.refused("add_task", title="x")
         assert assistant.call("list_tasks") == []
+
+
+def test_the_quota_holds(database_url: str, key_server: KeyServer, key: SigningKey) -> None:
+    with running_mcp(database_url, key_server, tasks_per_account=1) as resource:
+        assistant = Assistant(resource, key.token(aud=resource))
+        assistant.call("add_task", title="First")
+        assert "as many tasks" in assistant.refused("add_task", title="Second")
