@@ -156,10 +156,15 @@ def test_no_more_connections_are_opened_than_the_settings_allow(
     own_database: str, activity: Activity, serve: Serve, key: SigningKey
 ) -> None:
     client = serve(own_database, adapt=impatient(Timeouts()), db_pool_size=2)
+    # Two people, because one alone has a third of the connections.
+    people = [Person(client, key) for _ in range(2)]
     carol = Person(client, key)
-    tasks = [carol.create()["id"] for _ in range(2)]
+    tasks = [person.create()["id"] for person in people]
     with activity.locking("SELECT FROM tasks FOR UPDATE"), ThreadPoolExecutor(2) as threads:
-        waiting = [threads.submit(carol.tasks, "DELETE", task) for task in tasks]
+        waiting = [
+            threads.submit(person.tasks, "DELETE", task)
+            for person, task in zip(people, tasks, strict=True)
+        ]
         activity.await_waiting(2)
         assert [carol.tasks("GET").status_code for _ in range(3)] == [503] * 3
         activity.unlock()
