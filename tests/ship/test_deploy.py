@@ -100,13 +100,16 @@ def test_the_release_command_migrates(command: str, make_database: MakeDatabase)
 
 @pytest.mark.parametrize(
     "path",
-    {
-        RENDER["healthCheckPath"],
-        RAILWAY["healthcheckPath"],
-        FLY["http_service"]["checks"][0]["path"],
-        *(CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness")),
-        CONTAINER["readinessProbe"]["httpGet"]["path"],
-    },
+    # The workers of pytest-xdist have to agree on the order.
+    sorted(
+        {
+            RENDER["healthCheckPath"],
+            RAILWAY["healthcheckPath"],
+            FLY["http_service"]["checks"][0]["path"],
+            *(CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness")),
+            CONTAINER["readinessProbe"]["httpGet"]["path"],
+        }
+    ),
 )
 def test_the_health_check_succeeds(path: str, client: httpx.Client) -> None:
     assert client.get(path).status_code == 200
