@@ -99,6 +99,73 @@ def test_a_create_with_what_the_service_does_not_know_makes_the_task(
     assert browser("GET").json() == [task]
 
 
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        ({"due_date": "2026-12-31T09:30"}, {"due_date": "2026-12-31T09:30:00.000000Z"}),
+        ({"due_date": "2026-12-31"}, {"due_date": "2026-12-31T00:00:00.000000Z"}),
+        ({"due_date": ""}, {"due_date": None}),
+        ({"dueDate": "2026-12-31", "due_at": "2026-12-31"}, {"due_date": None}),
+        ({"priority": "HIGH"}, {"priority": "high"}),
+        ({"priority": "none", "tags": None}, {"priority": "none", "tags": []}),
+        ({"tags": ["home", "Home", ""]}, {"tags": ["home"]}),
+    ],
+)
+def test_a_form_with_priority_due_date_and_tags(
+    browser: Browser, fields: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    """59, 47 and 30 send one; 30 inputs are of type date, 24 of type datetime-local."""
+    response = browser("POST", json={"title": "Buy milk", **fields})
+    assert response.status_code == 201
+    task = response.json()
+    assert {name: task[name] for name in stored} == stored
+    edited = browser("PUT", task["id"], json={"title": "Buy milk", **fields}).json()
+    assert {name: edited[name] for name in stored} == stored
+
+
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        ("sort_by=priority", ["urgent", "high", "medium", "low"]),
+        ("sort_by=priority&sort_order=asc", ["low", "medium", "high", "urgent"]),
+        ("sort=due_date", ["high", "low", "urgent", "medium"]),
+        ("sort=due_date&order=desc", ["low", "high", "urgent", "medium"]),
+        ("priority=HIGH", ["high"]),
+        ("tags=home&completed=false", ["urgent", "low"]),
+    ],
+)
+def test_lists_by_priority_due_date_and_tags(
+    alice: Person, browser: Browser, query: str, titles: list[str]
+) -> None:
+    alice.create(title="medium")
+    alice.create(title="low", priority="low", due_date="2026-12-31", tags=["Home"])
+    alice.create(title="high", priority="high", due_date="2026-12-30")
+    alice.create(title="urgent", priority="urgent", tags=["home"])
+    listed = [task["title"] for task in browser("GET", params=query).json()]
+    without_date = {"urgent", "medium"}
+    if "due_date" in query:
+        assert [each for each in listed if each not in without_date] == titles[:2]
+        assert set(listed[2:]) == without_date
+    else:
+        assert listed == titles
+
+
+def test_an_agent_completes_a_task_twice_by_the_query_and_it_stays_completed(
+    alice: Person,
+) -> None:
+    task = alice.create()["id"]
+    for _ in range(2):
+        url = f"/api/{alice.id}/tasks/{task}/complete?completed=true"
+        assert alice.call("PATCH", url).json()["completed"] is True
+
+
+def test_a_trailing_slash_is_ignored_and_never_a_redirect(alice: Person) -> None:
+    created = alice.call("POST", f"/api/{alice.id}/tasks/", json={"title": "a task"})
+    assert created.status_code == 201
+    listed = alice.call("GET", f"/api/{alice.id}/tasks/")
+    assert (listed.status_code, listed.json()) == (200, [created.json()])
+
+
 @pytest.mark.parametrize("rest", [{}, {"description": "old", "priority": "high"}])
 def test_an_edit_by_put_without_completed_keeps_a_task_completed(
     alice: Person, browser: Browser, rest: dict[str, str]
