@@ -297,7 +297,10 @@ def _libpq_accepts(url: str) -> bool:
     """
     try:
         hosts = parse_dsn(url).get("host", "").split(",")
-        nowhere = make_dsn(url, host=",".join("/nowhere" for _ in hosts), hostaddr="")
+        # Without a user libpq looks up the process's own, which a container need not have.
+        nowhere = make_dsn(
+            url, host=",".join("/nowhere" for _ in hosts), hostaddr="", user="nobody"
+        )
         psycopg2.connect(nowhere, async_=True).close()
     except psycopg2.Error as error:
         # Do not show libpq's message: it could quote the password.
