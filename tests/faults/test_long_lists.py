@@ -73,7 +73,7 @@ def growing_by_less_than(size: int, server: Server) -> Iterator[None]:
 def read_until(person: Person, until: float) -> int:
     """Read a list again and again; return how many bytes came."""
     received = 0
-    url, headers = f"{person.client.base_url}api/{person.id}/tasks", person.headers
+    url, headers = person.client.base_url.join(f"/api/{person.id}/tasks"), person.headers
     while time.monotonic() < until:
         with (
             suppress(httpx.HTTPError),
