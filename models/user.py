@@ -145,6 +145,7 @@ async def _claim(
         return account
     if holder is not None:
         if not is_verified:
+            await _check_mark(session, subject, issued_at)
             raise AddressHeldError
         if account is None and holder.auth_subject is None:
             holder.auth_subject = subject

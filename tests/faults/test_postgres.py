@@ -184,7 +184,8 @@ def test_connections_that_fell_silent_while_idle_cost_one_deadline_and_not_one_e
     proxy.delay = 0.05
     assert {each.status_code for each in at_once(alice, "GET", *[""] * POOL_SIZE)} == {200}
     proxy.delay = 0
-    assert proxy.connections >= 5
+    # One account has a third of them.
+    assert proxy.connections >= 3
     proxy.forget()
     time.sleep(0.3)
     began = time.monotonic()

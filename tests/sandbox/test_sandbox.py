@@ -121,7 +121,7 @@ def test_one_sandbox_uses_the_data_which_survives_a_restart(sandbox: Sandbox) ->
         conflict, _, tasks = map(json.loads, paste(greeting, "bash"))
         assert conflict["status"] == 409
         assert len(tasks) == 2
-        assert tasks[0] == task
+        assert tasks[-1] == task
 
 
 def test_start_up_is_logged_once_and_a_wrong_password_gets_no_token(sandbox: Sandbox) -> None:
