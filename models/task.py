@@ -290,11 +290,6 @@ def _matching(filters: tuple[str, ...]) -> list[sa.ColumnElement[bool]]:
     return [_IS_OWNED, *(FILTERS[name] for name in filters)]
 
 
-def _count(change: sa.Update | sa.Delete) -> Compiled:
-    changed = change.returning(sql("1")).cte("changed")
-    return compile_statement(sa.select(sa.func.count()).select_from(changed))
-
-
 @cache
 def _list(filters: tuple[str, ...], sort: str, *, is_descending: bool) -> Compiled:
     statement = compile_list(
