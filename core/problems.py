@@ -102,7 +102,7 @@ class ForbiddenError(ProblemError):
 
 
 class UnverifiedEmailError(ForbiddenError):
-    """403: the account with the token's address is for whoever proves to own that address."""
+    """403: the token's address has an account, and the token does not prove that address."""
 
     usual_detail = (
         "There is an account with this e-mail address: verify your e-mail address first to use it."

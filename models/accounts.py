@@ -1,4 +1,4 @@
-"""The account of a token: found, linked or created (contract: the caller)."""
+"""The account of a token: found, linked or created."""
 
 import logging
 import re

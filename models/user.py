@@ -97,7 +97,7 @@ async def claim_account(
     """Return the account of a token's subject: found, linked to it or created for it.
 
     An address belongs to the subject that proved it last: with a verified address, a subject links
-    the account of that address or takes the address over, from whoever has it. Raises
+    the account of that address, or takes the address over from another subject. Raises
     AddressHeldError, and DeletedAccountError when an account of that subject was deleted and the
     token is older: `issued_at`, its `iat`, is missing or not later than the deletion.
 
@@ -149,7 +149,7 @@ async def _claim(
             raise AddressHeldError
         if account is None and holder.auth_subject is None:
             holder.auth_subject = subject
-            # A stranger may have set it: whoever signs up proves no address.
+            # A stranger may have set it: sign-up does not verify the address.
             holder.password_hash = UNUSABLE_HASH
             await session.flush()
             await _check_mark(session, subject, issued_at)

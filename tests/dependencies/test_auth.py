@@ -239,7 +239,7 @@ def test_an_account_is_linked_when_the_e_mail_address_is_verified(
     assert who(sub=subject, email=None).json() == account
     assert who(sub=subject, emailVerified=False, email=account["email"]).json() == account
     assert who(sub=str(account["id"]), email=None).json() == account
-    # A stranger may have set the password: whoever signs up proves no address.
+    # A stranger may have set the password: sign-up does not verify the address.
     assert_problem(client.post("/api/auth/login", json=credentials), 401)
 
 

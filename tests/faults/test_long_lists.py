@@ -37,7 +37,7 @@ def server(tmp_path: Path, database_url: str, key_server: KeyServer) -> Iterator
 
 @pytest.fixture
 def heavy(server: Server, key: SigningKey) -> Iterator[Person]:
-    """Sign in the user who has many tasks."""
+    """Sign in a user with many tasks."""
     with httpx.Client(base_url=server.url, timeout=120) as client:
         yield Person(client, key)
 
