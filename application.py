@@ -63,7 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(app.state.rate_limiter.aclose)
             app.state.keys = KeySet(settings.jwks_url, client)
             stack.push_async_callback(app.state.keys.aclose)
-            app.state.verifier = TokenVerifier(app.state.keys)
+            app.state.verifier = TokenVerifier(
+                app.state.keys, settings.jwt_issuer, settings.jwt_audience
+            )
             app.state.resolver = AccountResolver()
             app.state.hasher = PasswordHasher()
             app.state.cursors = CursorCodec(url)

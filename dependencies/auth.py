@@ -7,8 +7,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from opentelemetry import metrics
 
 from core.problems import ForbiddenError, UnauthorizedError, UnavailableError
-from dependencies.database import SessionDep
-from dependencies.state import ResolverDep, SettingsDep, VerifierDep
+from dependencies.state import ResolverDep, SessionDep, VerifierDep
 from models.accounts import UNKNOWN_ID, CurrentUser
 from utils.jwks import KeysUnavailableError
 from utils.tokens import InvalidTokenError
@@ -25,9 +24,8 @@ _bearer = HTTPBearer(
 )
 
 
-async def get_current_user(  # noqa: PLR0913, PLR0917 - they are dependencies
+async def get_current_user(
     request: Request,
-    settings: SettingsDep,
     verifier: VerifierDep,
     resolver: ResolverDep,
     session: SessionDep,
@@ -41,9 +39,7 @@ async def get_current_user(  # noqa: PLR0913, PLR0917 - they are dependencies
     try:
         if credentials is None or len(request.headers.getlist("authorization")) > 1:
             raise InvalidTokenError("Send one token: Authorization: Bearer …")  # noqa: TRY301 - counted as the others
-        claims = await verifier.verify(
-            credentials.credentials, settings.jwt_issuer, settings.jwt_audience
-        )
+        claims = await verifier.verify(credentials.credentials)
         session.account = claims.subject
         current = resolver.recall(claims) or await resolver.resolve(session, claims)
     except (InvalidTokenError, UnauthorizedError) as error:

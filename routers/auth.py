@@ -18,9 +18,8 @@ from core.problems import (
     get_or_404,
 )
 from dependencies.auth import CurrentUserDep
-from dependencies.database import SessionDep
 from dependencies.rate_limit import ClientDep, RateLimited
-from dependencies.state import HasherDep, RateLimiterDep, ResolverDep, StreamsDep
+from dependencies.state import HasherDep, RateLimiterDep, ResolverDep, SessionDep, StreamsDep
 from models import task, user
 from routers.base import AccountStream, make_router, stream_pages
 from schemas.user import AccountExport, Credentials, UserCreate, UserExport, UserPublic

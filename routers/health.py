@@ -7,8 +7,7 @@ from pydantic import BaseModel, Field
 from core.migrations import OUTDATED, find_fault
 from core.openapi import problems
 from core.problems import UnavailableError
-from dependencies.database import SessionDep
-from dependencies.state import DatabaseHealthDep, KeySetDep
+from dependencies.state import DatabaseHealthDep, KeySetDep, SessionDep
 from routers.base import make_router
 from utils.jwks import KeysUnavailableError
 

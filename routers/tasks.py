@@ -21,8 +21,7 @@ from core.problems import (
     get_or_404,
 )
 from dependencies.auth import OwnerDep
-from dependencies.database import SessionDep
-from dependencies.state import CursorsDep, QuotaDep, StreamsDep
+from dependencies.state import CursorsDep, QuotaDep, SessionDep, StreamsDep
 from models import task, user
 from models.paging import Cursor
 from routers.base import (

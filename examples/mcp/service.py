@@ -9,10 +9,10 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from mcp import types
@@ -28,12 +28,13 @@ from core import problems
 from core.database import Session
 from core.settings import Settings, load_settings
 from dependencies.auth import get_current_user
-from dependencies.database import get_session
+from dependencies.state import SessionDep
 from models import task
 from models.base import MAX_ID
 from models.paging import Page
 from models.task import TaskQuota, TaskRow
 from schemas.task import TaskCreate, TaskListParams, TaskUpdate
+from utils.tokens import TokenVerifier
 
 Caller = tuple[Session, int, TaskQuota]
 
@@ -144,7 +145,6 @@ def create_mcp_app(settings: Settings | None = None) -> FastAPI:
     (resource,) = (each for each in settings.jwt_audience if each.endswith("/mcp"))
     others = tuple(each for each in settings.jwt_audience if each != resource)
     app = create_app(settings.model_copy(update={"jwt_audience": others}))
-    own = settings.model_copy(update={"jwt_audience": (resource,)})
     security = TransportSecuritySettings(
         allowed_hosts=[urlsplit(resource).netloc], allowed_origins=list(settings.cors_origins)
     )
@@ -158,13 +158,11 @@ def create_mcp_app(settings: Settings | None = None) -> FastAPI:
             await manager.handle_request(scope, receive, send)
 
     @app.post("/mcp", include_in_schema=False)
-    async def serve(
-        request: Request, session: Annotated[Session, Depends(get_session)]
-    ) -> Response:
+    async def serve(request: Request, session: SessionDep) -> Response:
         state, bearer = request.app.state, await HTTPBearer(auto_error=False)(request)
         try:
             current = await get_current_user(
-                request, own, state.verifier, state.resolver, session, bearer
+                request, state.mcp_verifier, state.resolver, session, bearer
             )
         except problems.UnauthorizedError as error:
             error.headers = {"WWW-Authenticate": f'Bearer resource_metadata="{metadata}"'}
@@ -181,6 +179,7 @@ def create_mcp_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with service_lifespan(app), manager.run():
+            app.state.mcp_verifier = TokenVerifier(app.state.keys, settings.jwt_issuer, (resource,))
             yield
 
     app.router.lifespan_context = lifespan

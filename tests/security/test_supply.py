@@ -57,9 +57,9 @@ keys = [SigningKey(name) for name in ("EdDSA", "ES256", "ES384", "ES512", "RS256
 
 async def verify_each(url):
     async with httpx.AsyncClient() as client:
-        verifier = TokenVerifier(KeySet(url, client))
+        verifier = TokenVerifier(KeySet(url, client), ISSUER, [AUDIENCE])
         for key in keys:
-            await verifier.verify(key.token(), ISSUER, [AUDIENCE])
+            await verifier.verify(key.token())
 
 
 with running_key_server(*keys) as server:

@@ -60,7 +60,7 @@ class Service:
     def with_key_set(self, url: str, clock: Clock) -> Iterator[None]:
         """Give the service a key set that has not fetched anything yet, with its own clock."""
         keys = KeySet(url, self._keys_client, clock)
-        self.app.state.keys, self.app.state.verifier = keys, TokenVerifier(keys)
+        self.app.state.keys, self.app.state.verifier = keys, TokenVerifier(keys, ISSUER, [AUDIENCE])
         try:
             yield
         finally:
@@ -556,11 +556,11 @@ def test_no_depth_of_nesting_raises_another_error(server: KeyServer, clock: Cloc
 
 async def verified(keys: KeySet, *tokens: str) -> list[bool]:
     """Tell of each token whether it is accepted."""
-    verifier = TokenVerifier(keys)
+    verifier = TokenVerifier(keys, ISSUER, [AUDIENCE])
 
     async def verify(token: str) -> bool:
         try:
-            return bool(await verifier.verify(token, ISSUER, [AUDIENCE]))
+            return bool(await verifier.verify(token))
         except InvalidTokenError:
             return False
 

@@ -49,8 +49,8 @@ def verify(keys: Keys) -> Iterator[Verify]:
     """Return a function that checks a token as the service does, without HTTP."""
     with running_key_server(*keys.values()) as server, asyncio.Runner() as runner:
         client = httpx.AsyncClient()
-        verifier = TokenVerifier(KeySet(server.url, client))
-        yield lambda token: runner.run(verifier.verify(token, ISSUER, [AUDIENCE]))
+        verifier = TokenVerifier(KeySet(server.url, client), ISSUER, [AUDIENCE])
+        yield lambda token: runner.run(verifier.verify(token))
         runner.run(client.aclose())
 
 
@@ -288,9 +288,9 @@ def with_verifier(
     async def run() -> None:
         async with httpx.AsyncClient() as client:
             keys = KeySet(server.url, client, key_clock)
-            verifier = TokenVerifier(keys, clock, max_remembered)
+            verifier = TokenVerifier(keys, ISSUER, [AUDIENCE], clock, max_remembered)
             try:
-                await work(lambda token: verifier.verify(token, ISSUER, [AUDIENCE]), keys)
+                await work(verifier.verify, keys)
             finally:
                 await keys.aclose()
 
