@@ -1,20 +1,18 @@
 """Tests through a real PgBouncer in transaction mode, which is what Neon's pooled host is."""
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import psycopg2
 import pytest
 from sqlalchemy import make_url
+from sqlmodel import func, select
 
-from core.migrations import upgrade
+from core.database import Session
 from tests.conftest import MakeDatabase, Serve
-from tests.core.test_session import length_of_5_megabytes
-from tests.support.database import execute, run_in_session
+from tests.support.database import run_in_session
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.problems import assert_problem
@@ -26,23 +24,6 @@ from tests.support.tokens import SigningKey
 @pytest.fixture
 def direct(make_database: MakeDatabase) -> str:
     return make_database()
-
-
-@pytest.fixture
-def pooled(direct: str, tmp_path: Path) -> Iterator[str]:
-    with running_pgbouncer(direct, tmp_path) as (url, _):
-        yield url
-
-
-@pytest.fixture
-def client(pooled: str, serve: Serve) -> httpx.Client:
-    """Run a service that brings the schema up and serves through the pooled host alone."""
-    return serve(pooled, migrate_on_start=True)
-
-
-def test_it_refuses_what_neons_pooled_host_refuses(pooled: str) -> None:
-    with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
-        psycopg2.connect(pooled, options="-c statement_timeout=10s")
 
 
 @pytest.mark.slow
@@ -72,19 +53,23 @@ def test_a_server_is_verified_with_the_certificates_of_the_system(
             assert "Traceback" not in output
 
 
-def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_through_tls(
-    pooled: str,
+def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_also_through_tls(
+    direct: str, tmp_path: Path
 ) -> None:
-    with closing(psycopg2.connect(pooled)) as connection:
-        assert connection.info.ssl_in_use
+    async def length_of_5_megabytes(session: Session) -> int:
+        return (await session.exec(select(func.length("x" * 5_000_000)))).one()
 
-    assert run_in_session(pooled, length_of_5_megabytes) == 5_000_000
+    with running_pgbouncer(direct, tmp_path) as (pooled, _):
+        with closing(psycopg2.connect(pooled)) as connection:
+            assert connection.info.ssl_in_use
+        for url in (direct, pooled):
+            assert run_in_session(url, length_of_5_megabytes) == 5_000_000
 
 
 def test_every_task_endpoint_works_though_each_statement_may_have_another_connection(
-    client: httpx.Client, key: SigningKey
+    direct: str, tmp_path: Path, serve: Serve, key: SigningKey
 ) -> None:
-    people = [Person(client, key) for _ in range(4)]
+    """The service knows the pooled host alone, which is killed and started again in the end."""
 
     def live(person: Person) -> None:
         for _ in range(5):
@@ -96,46 +81,15 @@ def test_every_task_endpoint_works_though_each_statement_may_have_another_connec
             assert person.tasks("DELETE", task["id"]).status_code == 204
         person.create()
 
-    with ThreadPoolExecutor(8) as threads:
-        for done in [threads.submit(live, person) for person in people * 2]:
-            done.result()
-    for person in people:
-        assert len(person.tasks("GET").json()) == 2
-
-
-def test_every_backend_ended_at_once_costs_503s_at_most_and_no_row(
-    client: httpx.Client, direct: str, key: SigningKey
-) -> None:
-    person = Person(client, key)
-    statuses = []
-    for number in range(30):
-        if number % 10 == 5:
-            execute(
-                direct,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            )
-        statuses.append(person.tasks("POST", json={"title": str(number)}).status_code)
-    assert set(statuses) <= {201, 503}
-    assert statuses.count(201) >= 20
-    listed = person.tasks("GET")
-    assert listed.status_code == 200
-    titles = [task["title"] for task in listed.json()]
-    assert len(titles) == len(set(titles))
-    assert {str(number) for number, code in enumerate(statuses) if code == 201} <= set(titles)
-
-
-def test_pgbouncer_killed_is_503_and_started_again_is_over(
-    direct: str, tmp_path: Path, serve: Serve, key: SigningKey
-) -> None:
-    upgrade(direct)
     with running_pgbouncer(direct, tmp_path) as (url, process):
-        person = Person(serve(url), key)
-        person.create()
+        client = serve(url, migrate_on_start=True)
+        people = [Person(client, key) for _ in range(4)]
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(live, people * 2))
         process.kill()
         process.wait()
         for method, options in (("GET", {}), ("POST", {"json": {"title": "lost"}})):
-            assert_problem(person.tasks(method, **options), 503)
-        with running_pgbouncer(direct, tmp_path, make_url(url).port):
-            assert len(person.tasks("GET").json()) == 1
-            person.create()
+            assert_problem(people[0].tasks(method, **options), 503)
+    with running_pgbouncer(direct, tmp_path, make_url(url).port):
+        assert [len(person.tasks("GET").json()) for person in people] == [2] * 4
+        people[0].create()

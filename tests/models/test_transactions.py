@@ -2,36 +2,24 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlmodel import func, select
 
-from core.database import Session, make_engine
+from core.database import Session
 from models import task, user
-from tests.support.database import execute
+from tests.support.database import execute, run_in_session, run_with_engine
 
 CONNECTIONS = 4
 
 
 class RollbackError(Exception):
     """Raised to end a transaction."""
-
-
-def run(url: str, use: Callable[[AsyncEngine], Awaitable[None]]) -> None:
-    """Run a function with an engine of `CONNECTIONS` connections."""
-
-    async def main() -> None:
-        engine = make_engine(url, CONNECTIONS)
-        try:
-            await use(engine)
-        finally:
-            await engine.dispose()
-
-    asyncio.run(main())
 
 
 def address() -> str:
@@ -65,71 +53,77 @@ def test_statements_of_both_tables_are_committed_or_rolled_back_together(
 ) -> None:
     email = address()
 
-    async def use(engine: AsyncEngine) -> None:
-        async with Session(engine) as session:
+    async def use(session: Session) -> None:
+        with suppress(RollbackError):
+            async with session.begin():
+                owner, task_id = await create(session, email)
+                assert await task.get_task(session, owner, task_id)
+                assert await user.has_user(session, owner)
+                assert (await task.list_tasks(session, owner, {})).count == 1
+                # Refusals do not end the transaction.
+                values = {"title": "x", "completed": False}
+                assert await task.create_task(session, -1, values) is None
+                assert await user.create_user(session, email, "!") is None
+                with suppress(user.AddressHeldError):
+                    await user.claim_account(
+                        session, "subject", email, is_verified=False, issued_at=None
+                    )
+                assert rows(database_url, email) == 0
+                if not is_committed:
+                    raise RollbackError
+        assert rows(database_url, email) == (2 if is_committed else 0)
+        # Autocommit again.
+        assert (await task.get_task(session, owner, task_id) is not None) is is_committed
+
+    run_in_session(database_url, use)
+
+
+def test_a_savepoint_with_changes_and_deletions_is_rolled_back_alone(database_url: str) -> None:
+    kept, lost = address(), address()
+
+    async def use(session: Session) -> None:
+        async with session.begin():
+            owner, task_id = await create(session, kept)
             with suppress(RollbackError):
-                async with session.begin():
-                    owner, task_id = await create(session, email)
-                    assert await task.get_task(session, owner, task_id)
-                    assert await user.has_user(session, owner)
-                    assert (await task.list_tasks(session, owner, {})).count == 1
-                    assert rows(database_url, email) == 0
-                    if not is_committed:
-                        raise RollbackError
-            assert rows(database_url, email) == (2 if is_committed else 0)
-            # Autocommit again.
-            assert (await task.get_task(session, owner, task_id) is not None) is is_committed
-
-    run(database_url, use)
-
-
-def test_a_change_and_a_deletion_are_rolled_back(database_url: str) -> None:
-    email = address()
-
-    async def use(engine: AsyncEngine) -> None:
-        async with Session(engine) as session:
-            owner, task_id = await create(session, email)
-            with suppress(RollbackError):
-                async with session.begin():
+                async with session.begin_nested():
+                    await create(session, lost)
                     await task.update_task(session, owner, task_id, {"title": "changed"})
                     await task.update_tasks(session, owner, {}, {"completed": True})
                     await user.delete_user(session, owner)
                     raise RollbackError
-        assert rows(database_url, email) == 2
 
-    run(database_url, use)
-
-
-def test_a_savepoint_is_rolled_back_alone(database_url: str) -> None:
-    kept, lost = address(), address()
-
-    async def use(engine: AsyncEngine) -> None:
-        async with Session(engine) as session, session.begin():
-            await create(session, kept)
-            with suppress(RollbackError):
-                async with session.begin_nested():
-                    await create(session, lost)
-                    raise RollbackError
-
-    run(database_url, use)
+    run_in_session(database_url, use)
     assert (rows(database_url, kept), rows(database_url, lost)) == (2, 0)
 
 
-def test_a_refusal_does_not_end_the_callers_transaction(database_url: str) -> None:
+@pytest.mark.parametrize("fault", ["cancelled", "ended by PostgreSQL"])
+def test_a_transaction_that_breaks_is_rolled_back_and_its_connection_replaced(
+    database_url: str, fault: str
+) -> None:
     email = address()
 
-    async def use(engine: AsyncEngine) -> None:
-        async with Session(engine) as session, session.begin():
-            assert await task.create_task(session, -1, {"title": "x", "completed": False}) is None
-            await create(session, email)
-            assert await user.create_user(session, email, "!") is None
-            with suppress(user.AddressHeldError):
-                await user.claim_account(
-                    session, "subject", email, is_verified=False, issued_at=None
-                )
+    async def use(session: Session) -> None:
+        is_inserted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    run(database_url, use)
-    assert rows(database_url, email) == 2
+        async def insert_and_wait() -> None:
+            async with session.begin():
+                await create(session, email)
+                is_inserted.set_result((await session.exec(select(func.pg_backend_pid()))).one())
+                await session.exec(select(func.pg_sleep(20)))
+
+        inserting = asyncio.create_task(insert_and_wait())
+        pid = await is_inserted
+        await asyncio.sleep(0.05)
+        if fault == "cancelled":
+            inserting.cancel()
+        else:
+            execute(database_url, "SELECT pg_terminate_backend(%s)", pid)
+        with pytest.raises((asyncio.CancelledError, DBAPIError)):
+            await inserting
+        assert rows(database_url, email) == 0
+        assert (await session.exec(select(func.length("four")))).one() == 4
+
+    run_in_session(database_url, use)
 
 
 def test_as_many_transactions_as_connections_do_not_wait_for_each_other(database_url: str) -> None:
@@ -147,7 +141,7 @@ def test_as_many_transactions_as_connections_do_not_wait_for_each_other(database
 
         await asyncio.gather(*(transaction(email) for email in emails))
 
-    run(database_url, use)
+    run_with_engine(database_url, use, CONNECTIONS)
     assert [rows(database_url, email) for email in emails] == [2] * CONNECTIONS
 
 
@@ -164,7 +158,7 @@ def test_a_session_of_one_connection_is_rolled_back_with_it(database_url: str) -
             await transaction.rollback()
         assert rows(database_url, email) == 0
 
-    run(database_url, use)
+    run_with_engine(database_url, use)
 
 
 def test_the_example_of_contributing_is_one_transaction(database_url: str) -> None:
@@ -172,13 +166,12 @@ def test_the_example_of_contributing_is_one_transaction(database_url: str) -> No
         r"```python\n(.*?)```", Path("CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL
     )
 
-    async def use(engine: AsyncEngine) -> None:
-        async with Session(engine) as session:
-            owner, task_id = await create(session, address())
-            names = {"task": task, "session": session, "owner": owner, "task_id": task_id}
-            lines = "".join(f"    {line}\n" for line in example.splitlines())
-            exec(f"async def run():\n{lines}", names)  # noqa: S102 - it is our own page
-            await names["run"]()  # type: ignore[operator]
-            assert await task.get_task(session, owner, task_id) is None
+    async def use(session: Session) -> None:
+        owner, task_id = await create(session, address())
+        names = {"task": task, "session": session, "owner": owner, "task_id": task_id}
+        lines = "".join(f"    {line}\n" for line in example.splitlines())
+        exec(f"async def run():\n{lines}", names)  # noqa: S102 - it is our own page
+        await names["run"]()  # type: ignore[operator]
+        assert await task.get_task(session, owner, task_id) is None
 
-    run(database_url, use)
+    run_in_session(database_url, use)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Session, make_engine
 
@@ -21,18 +22,32 @@ def execute(url: str, statement: str, *parameters: object) -> list[tuple[Any, ..
             return cursor.fetchall() if cursor.description else []
 
 
-def run_in_session[T](url: str, use: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-    """Run a function with a session of an engine of its own, which has one connection."""
+def run_with_engine[T](
+    url: str,
+    use: Callable[[AsyncEngine], Coroutine[Any, Any, T]],
+    pool_size: int = 1,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
+    """Run a function with an engine of its own."""
 
     async def main() -> T:
-        engine = make_engine(url, 1)
+        engine = make_engine(url, pool_size)
         try:
-            async with Session(engine) as session:
-                return await use(session)
+            return await use(engine)
         finally:
             await engine.dispose()
 
-    return asyncio.run(main())
+    return asyncio.run(main(), loop_factory=loop_factory)
+
+
+def run_in_session[T](url: str, use: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+    """Run a function with a session of an engine of its own, which has one connection."""
+
+    async def main(engine: AsyncEngine) -> T:
+        async with Session(engine) as session:
+            return await use(session)
+
+    return run_with_engine(url, main)
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 10) -> None:
