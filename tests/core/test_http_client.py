@@ -3,23 +3,17 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from core.http_client import is_excluded, make_client
 from core.settings import ProxySettings
 from tests.support.keyserver import KeyServer, running_key_server
-from tests.support.server import Silent
+from tests.support.pgbouncer import make_certificate
+from tests.support.server import Silent, running_server
 from tests.support.service import make_settings, running_service
 from tests.support.tokens import SigningKey
 
@@ -52,18 +46,16 @@ def fetch(url: str) -> int:
     return asyncio.run(get())
 
 
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_loopback_key_set_is_never_fetched_through_a_proxy(  # noqa: PLR0913 - its fixtures
+def test_a_loopback_key_set_is_never_fetched_through_a_proxy(
     environment: pytest.MonkeyPatch,
     database_url: str,
     key: SigningKey,
     proxy: KeyServer,
-    *,
-    name: str,
     host: str,
 ) -> None:
-    environment.setenv(name, proxy.url.removesuffix("/api/auth/jwks"))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        environment.setenv(name, proxy.url.removesuffix("/api/auth/jwks"))
     with running_key_server(key) as server:
         url = server.url.replace("127.0.0.1", host)
         with running_service(make_settings(database_url, url)) as client:
@@ -113,31 +105,6 @@ def test_no_proxy_names_hosts_domains_and_networks(host: str, no_proxy: str) -> 
         assert no_proxy == "*" or not is_excluded(httpx.URL(f"http://{other}/jwks"), no_proxy)
 
 
-def certificate(path: Path) -> Path:
-    """Write a self-signed certificate for 127.0.0.1, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "keys")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        made.public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    return path
-
-
 def test_certificates_of_the_environment_are_trusted(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -146,19 +113,13 @@ def test_certificates_of_the_environment_are_trusted(
             self.send_response(204)
             self.end_headers()
 
-    path = certificate(tmp_path / "keys.pem")
+    path = tmp_path / "keys.pem"
+    path.write_bytes(make_certificate())
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(path)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"https://127.0.0.1:{server.server_port}/jwks"
-        try:
-            with pytest.raises(httpx.ConnectError):
-                fetch(url)
-            environment.setenv("SSL_CERT_FILE", str(path))
-            assert fetch(url) == 204
-        finally:
-            server.shutdown()
-            thread.join()
+    with running_server(Handler, context=context) as origin:
+        url = origin.replace("http://127.0.0.1", "https://localhost")
+        with pytest.raises(httpx.ConnectError):
+            fetch(url)
+        environment.setenv("SSL_CERT_FILE", str(path))
+        assert fetch(url) == 204

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from typing import Any
 
 
@@ -19,9 +20,13 @@ class Silent:
 
 
 @contextmanager
-def running_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
+def running_server(
+    handler: type[BaseHTTPRequestHandler], port: int = 0, context: SSLContext | None = None
+) -> Iterator[str]:
     """Run a server on a port of its own, or on the one that is given; yield its origin."""
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     # A response that is still being sent when the test ends is given up.
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
