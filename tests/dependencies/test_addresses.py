@@ -1,8 +1,6 @@
 """Tests of whose an e-mail address is: it belongs to the subject that proved it last."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from typing import Any
 from uuid import uuid4
@@ -11,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.database import execute
+from tests.support.service import at_once
 from tests.support.tokens import SigningKey
 
 Event = tuple[str, str, bool]
@@ -112,14 +111,7 @@ def test_all_of_them_at_once_leave_each_address_and_subject_with_one_account(
     send: Callable[[str, Event], httpx.Response], database_url: str, number: int
 ) -> None:
     run, events = uuid4().hex, [*EVENTS, *EVENTS[number:]] * 2
-    barrier = threading.Barrier(len(events))
-
-    def work(event: Event) -> httpx.Response:
-        barrier.wait()
-        return send(run, event)
-
-    with ThreadPoolExecutor(len(events)) as threads:
-        responses = list(threads.map(work, events))
+    responses = at_once(len(events), lambda n: send(run, events[n]))
     for event, response in zip(events, responses, strict=True):
         allowed: set[int] = {201, 409} if not event[0] else {200} if event[2] else {200, 403}
         assert response.status_code in allowed, (event, response.text)

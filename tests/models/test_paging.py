@@ -1,6 +1,5 @@
 """Tests of keyset paging, on a table of their own with ties and nulls."""
 
-import asyncio
 import json
 import random
 from datetime import UTC, datetime, timedelta
@@ -9,10 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core.database import Session, make_engine
+from core.database import Session
 from models.paging import PAGE_BYTES, Cursor, Sort, compile_list, compile_page
 from tests.conftest import MakeDatabase
-from tests.support.database import execute
+from tests.support.database import execute, run_in_session
 
 ROWS = 120
 TABLE = sa.Table(
@@ -91,18 +90,15 @@ async def read_list(session: Session, sort: str, *, is_descending: bool) -> list
 @pytest.mark.parametrize("is_descending", [False, True])
 @pytest.mark.parametrize("sort", SORTS)
 def test_pages_have_every_row_once_in_order(url: str, sort: str, *, is_descending: bool) -> None:
-    async def read() -> None:
-        engine = make_engine(url, 1)
-        async with Session(engine) as session:
-            assert await read_list(session, sort, is_descending=is_descending) == order
-            for rows in (1, 7, ROWS, ROWS + 1):
-                pages = await read_pages(session, sort, rows, is_descending=is_descending)
-                assert [each for page in pages for each in page] == order
-                assert all(len(page) == rows for page in pages[:-1])
-        await engine.dispose()
+    async def read(session: Session) -> None:
+        assert await read_list(session, sort, is_descending=is_descending) == order
+        for rows in (1, 7, ROWS, ROWS + 1):
+            pages = await read_pages(session, sort, rows, is_descending=is_descending)
+            assert [each for page in pages for each in page] == order
+            assert all(len(page) == rows for page in pages[:-1])
 
     order = expected(url, sort, is_descending=is_descending)
-    asyncio.run(read())
+    run_in_session(url, read)
 
 
 def test_a_page_has_a_bounded_size_as_json(make_database: MakeDatabase) -> None:
@@ -114,13 +110,10 @@ def test_a_page_has_a_bounded_size_as_json(make_database: MakeDatabase) -> None:
     )
     execute(url, "INSERT INTO notes VALUES (51, repeat('x', 2000000))")
 
-    async def read() -> None:
-        engine = make_engine(url, 1)
-        async with Session(engine) as session:
-            assert await read_list(session, "id", is_descending=False) is None
-            pages = await read_pages(session, "id", 1000, is_descending=False)
-        await engine.dispose()
+    async def read(session: Session) -> None:
+        assert await read_list(session, "id", is_descending=False) is None
+        pages = await read_pages(session, "id", 1000, is_descending=False)
         fitting = PAGE_BYTES // 60_000
         assert [len(page) for page in pages] == [fitting] * 2 + [50 - 2 * fitting, 1]
 
-    asyncio.run(read())
+    run_in_session(url, read)

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -151,3 +152,15 @@ class Person:
         assert response.status_code == 200, response.text
         export: dict[str, Any] = response.json()
         return export
+
+
+def at_once[T](count: int, work: Callable[[int], T]) -> list[T]:
+    """Do something many times at the same moment, each with its own number."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> T:
+        barrier.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(run, range(count)))
