@@ -1,5 +1,6 @@
 """Tests of the settings: what is read from where, what is refused, and how that is reported."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -136,83 +137,70 @@ def test_http_to_another_host_is_accepted_where_it_is_allowed(
     assert load_settings().jwks_url == "http://web:3000/api/auth/jwks"
 
 
-# What is wrong, and what the line has to name beside the variable.
-BAD: list[tuple[str, str, str]] = [
-    *(
-        ("DATABASE_URL", url, "")
-        for url in (
-            *("top-secret", "mysql://me:top-secret@host/db", "sqlite:///top-secret.db"),
-            *("postgresql+asyncpg://me:top-secret@host/db", "http://me:top-secret@host/db"),
-            *("host=localhost password=top-secret", "postgresql://me:top-secret%zz@host/db"),
-            *("postgresql://me:top-secret@[::1/db", "mysql://me:top-secret℀@host/db"),
-            *("postgresql://me:top-secret@host:port/db", "postgresql://me:top-secret@host:99999/"),
-            "postgresql://me:top/secret?top-secret=1&x=@host/db",
-        )
-    ),
-    *(
-        ("DATABASE_URL", f"postgresql://me:top-secret@host/db?sslmode=require&{name}={value}", name)
-        for name, value in {
-            "pgbouncer": "true", "schema": "public", "uselibpqcompat": "true",
-            "connection_limit": "5", "connect_timeout": "word", "keepalives_idle": "top-secret",
-            "sslmode": "top-secret", "port": "top-secret", "target_session_attrs": "any-",
-        }.items()
-    ),
-    *(
-        ("JWKS_URL", url, "")
-        for url in (
-            *("nothing", "http://app.example.com/api/auth/jwks", "http://localhost.example.com/"),
-            *("http://127.0.0.1.example.com/", "http://localhost@example.com/", "http://0.0.0.0/"),
-            *("ftp://app.example.com/jwks", "file:///etc/jwks", "https://", "https:///jwks"),
-            *("https://[::1", "https://app.example.com:port/", "https://me:top-secret@app.example"),
-            "http://me@localhost/jwks",
-        )
-    ),
-    ("JWT_AUDIENCE", " , ", ""),
-    *(
-        ("CORS_ORIGINS", f"http://localhost:3000,{origin}", sent)
-        for origin, sent in {
-            **dict.fromkeys(
-                ("*", "app.example.com", "https://", "https://a.example https://b.example",
-                 "ftp://a.example", "null", "https://*.example.com", "https://[::1"),
-                "",
-            ),
-            "https://app.example.com/": "https://app.example.com",
-            "https://app.example.com/path": "https://app.example.com",
-            "https://App.Example.com": "https://app.example.com",
-            "https://ä.example": "https://xn--4ca.example",
-            "https://me:top-secret@app.example.com": "https://app.example.com",
-            "https://a.example:443": "https://a.example",
-            "http://a.example:80": "http://a.example",
-        }.items()
-    ),
-    *(
-        ("AUTH_RATE_LIMIT", limit, "")
-        for limit in ("many", "60", "0/minute", "-1/minute", "5/minute;10/hour", "60/fortnight")
-    ),
-    *(
-        ("RATE_LIMIT_STORAGE_URL", url, "")
-        for url in (
-            *("top-secret", "memory://top-secret", "mongodb://me:top-secret@host", "redis://"),
-            *("redis:///0?password=top-secret", "redis://me:top-secret@host:port"),
-            *("redis://host:top-secret", "redis://me:top-secret@[::1", "redis://host?top-secret=1"),
-            "redis://host?socket_timeout=top-secret",
-            "rediss://host?ssl_cert_reqs=top-secret",
-        )
-    ),
-    *(("DB_POOL_SIZE", number, "") for number in ("0", "-1", "1001", "ten", "1.5")),
-    *(("TASKS_PER_ACCOUNT", number, "") for number in ("0", "-1", "many")),
-    *((name, "maybe", "") for name in ("MIGRATE_ON_START", "JWKS_ALLOW_HTTP", "LOG_FORMAT")),
-    *(
-        (name, f"{scheme}://me:top-secret@proxy:1080", "")
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
-        for scheme in ("socks5", "socks5h", "socks", "ftp")
-    ),
-    *(("https_proxy", url, "") for url in ("http://", "http://[::1", "proxy:port")),
-    *(("SSL_CERT_FILE", path, "") for path in ("/missing/top-secret", "/etc/passwd", "/etc")),
-]  # fmt: skip
+UNUSABLE_PROXIES = tuple(
+    f"{each}://me:top-secret@proxy:1080" for each in ("socks5", "socks5h", "socks", "ftp")
+)
+BAD: dict[str, Sequence[str]] = {
+    "DATABASE_URL": [
+        "top-secret", "mysql://me:top-secret@host/db", "sqlite:///top-secret.db",
+        "postgresql+asyncpg://me:top-secret@host/db", "http://me:top-secret@host/db",
+        "host=localhost password=top-secret", "postgresql://me:top-secret%zz@host/db",
+        "postgresql://me:top-secret@[::1/db", "mysql://me:top-secret℀@host/db",
+        "postgresql://me:top-secret@host:port/db", "postgresql://me:top-secret@host:99999/",
+        "postgresql://me:top/secret?top-secret=1&x=@host/db",
+    ],
+    "JWKS_URL": [
+        "nothing", "http://app.example.com/api/auth/jwks", "http://localhost.example.com/",
+        "http://127.0.0.1.example.com/", "http://localhost@example.com/", "http://0.0.0.0/",
+        "ftp://app.example.com/jwks", "file:///etc/jwks", "https://", "https:///jwks",
+        "https://[::1", "https://app.example.com:port/", "https://me:top-secret@app.example",
+        "http://me@localhost/jwks",
+    ],
+    "JWT_AUDIENCE": [" , "],
+    "CORS_ORIGINS": [
+        "*", "app.example.com", "https://", "https://a.example https://b.example",
+        "ftp://a.example", "null", "https://*.example.com", "https://[::1",
+    ],
+    "AUTH_RATE_LIMIT": ["many", "60", "0/minute", "-1/minute", "5/minute;10/hour", "60/fortnight"],
+    "RATE_LIMIT_STORAGE_URL": [
+        "top-secret", "memory://top-secret", "mongodb://me:top-secret@host", "redis://",
+        "redis:///0?password=top-secret", "redis://me:top-secret@host:port",
+        "redis://host:top-secret", "redis://me:top-secret@[::1", "redis://host?top-secret=1",
+        "redis://host?socket_timeout=top-secret", "rediss://host?ssl_cert_reqs=top-secret",
+    ],
+    "DB_POOL_SIZE": ["0", "-1", "1001", "ten", "1.5"],
+    "TASKS_PER_ACCOUNT": ["0", "-1", "many"],
+    **dict.fromkeys(("MIGRATE_ON_START", "JWKS_ALLOW_HTTP", "LOG_FORMAT"), ("maybe",)),
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"), UNUSABLE_PROXIES),
+    "https_proxy": ["http://", "http://[::1", "proxy:port"],
+    "SSL_CERT_FILE": ["/missing/top-secret", "/etc/passwd", "/etc"],
+}  # fmt: skip
+PARAMETERS = {
+    "pgbouncer": "true", "schema": "public", "uselibpqcompat": "true", "connection_limit": "5",
+    "connect_timeout": "word", "keepalives_idle": "top-secret", "sslmode": "top-secret",
+    "port": "top-secret", "target_session_attrs": "any-",
+}  # fmt: skip
+ORIGINS = {
+    "https://app.example.com/": "https://app.example.com",
+    "https://app.example.com/path": "https://app.example.com",
+    "https://App.Example.com": "https://app.example.com",
+    "https://ä.example": "https://xn--4ca.example",
+    "https://me:top-secret@app.example.com": "https://app.example.com",
+    "https://a.example:443": "https://a.example",
+    "http://a.example:80": "http://a.example",
+}
+"""Origins, and what browsers send of them."""
+DATABASE = "postgresql://me:top-secret@host/db?sslmode=require"
 
 
-@pytest.mark.parametrize(("name", "value", "named"), BAD)
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        *((name, value, "") for name, values in BAD.items() for value in values),
+        *(("DATABASE_URL", f"{DATABASE}&{name}={PARAMETERS[name]}", name) for name in PARAMETERS),
+        *(("CORS_ORIGINS", f"http://localhost,{each}", ORIGINS[each]) for each in ORIGINS),
+    ],
+)
 def test_a_bad_value_has_one_line_that_names_what_is_wrong_and_no_secret(
     environment: pytest.MonkeyPatch, name: str, value: str, named: str
 ) -> None:

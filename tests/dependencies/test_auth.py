@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -333,17 +332,12 @@ def test_a_number_without_an_account_is_not_remembered(who: Who, database_url: s
     assert who(sub=subject, email=None).json()["id"] == int(subject)
 
 
-@pytest.fixture
-def forgetful(serve: Serve) -> httpx.Client:
-    """Run a service that remembers subjects for half a second instead of sixty."""
-    return serve(adapt=replacing(resolver=lambda: AccountResolver(remembered_seconds=0.5)))
-
-
 def test_after_a_restore_no_subject_gets_the_tasks_of_the_new_holder_of_its_id(
-    forgetful: httpx.Client, key: SigningKey, database_url: str
+    serve: Serve, key: SigningKey, database_url: str
 ) -> None:
     """An older dump comes back under the running service, and another user gets the same id."""
-    mallory = Person(forgetful, key)
+    client = serve(adapt=replacing(resolver=lambda: AccountResolver(remembered_seconds=0.5)))
+    mallory = Person(client, key)
     newcomer = uuid4().hex
     execute(
         database_url,
@@ -353,24 +347,12 @@ def test_after_a_restore_no_subject_gets_the_tasks_of_the_new_holder_of_its_id(
         mallory.id,
     )
     wait_until(lambda: mallory.tasks("GET").status_code == 403, 3)
-    owner = Person(forgetful, key, sub=newcomer)
+    owner = Person(client, key, sub=newcomer)
     assert owner.id == mallory.id
     task = owner.create()
     assert mallory.tasks("GET", task["id"]).status_code == 403
     assert mallory.call("GET", "/api/me/tasks").json() == []
     assert mallory.call("GET", "/api/auth/me").json()["id"] != owner.id
-
-
-def test_an_account_that_another_process_deleted_is_gone_soon(
-    forgetful: httpx.Client, client: httpx.Client, key: SigningKey
-) -> None:
-    person = Person(forgetful, key, iat=int(time.time()) - 5)
-    here = person.call("GET", "/api/auth/me")
-    assert here.status_code == 200
-    assert client.delete("/api/auth/me", headers=person.headers).status_code == 204
-    wait_until(lambda: person.call("GET", "/api/auth/me").status_code == 401, 3)
-    # Here it was forgotten at once.
-    assert client.get("/api/auth/me", headers=person.headers).status_code == 401
 
 
 # --- the path -------------------------------------------------------------------------------
