@@ -299,23 +299,16 @@ def test_a_database_of_a_newer_release_stops_the_start_and_is_left_alone(
     assert not newest(url)
 
 
-@pytest.mark.parametrize(
-    ("operation", "named"),
-    [
-        ('op.alter_column("tasks", "description", nullable=False)', "null values"),
-        ('op.create_index("tasks_title", "tasks", ["title"], unique=True)', "tasks_title"),
-    ],
-)
 def test_what_a_revision_meets_is_not_blamed_on_the_address_and_quotes_no_row(
-    make_database: MakeDatabase, project: Path, operation: str, named: str
+    make_database: MakeDatabase, project: Path
 ) -> None:
     url = make_database()
     upgrade(url)
     execute(url, NEW_USER)
     for _ in range(2):
         execute(url, NEW_TASK, "private")
-    add_revision(project, operation)
-    with pytest.raises(CommandError, match=named) as raised:
+    add_revision(project, 'op.create_index("tasks_title", "tasks", ["title"], unique=True)')
+    with pytest.raises(CommandError, match="tasks_title") as raised:
         command.upgrade(configure(url, project), "head")
     assert "DATABASE_URL" not in str(raised.value)
     assert "private" not in str(raised.value)

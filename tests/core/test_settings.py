@@ -214,15 +214,6 @@ def test_a_bad_value_has_one_line_that_names_what_is_wrong_and_no_secret(
     assert "top-secret" not in line
 
 
-def test_no_address_with_a_password_shows_in_the_settings_either(
-    environment: pytest.MonkeyPatch,
-) -> None:
-    environment.setenv("RATE_LIMIT_STORAGE_URL", "redis://me:top-secret@host")
-    environment.setenv("HTTP_PROXY", "http://me:top-secret@host")
-    for settings in (load_settings(), ProxySettings()):
-        assert "top-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
-
-
 def test_the_service_stops_at_once_with_a_line_for_each_variable(folder: Path) -> None:
     (folder / ".env").write_text("JWKS_URL=http://app.example.com/jwks\nJWT_ISSUER=a\n")
     bad = {

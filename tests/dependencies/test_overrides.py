@@ -1,13 +1,12 @@
 """Tests that `app.dependency_overrides` works, because that is how people test FastAPI."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
-import httpx
 import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.testclient import TestClient
 
 from application import create_app
 from core.problems import ConflictError
@@ -60,16 +59,8 @@ def test_an_override_is_used_by_every_route_that_has_the_dependency(
 
     app.dependency_overrides[dependency] = overridden
 
-    async def send_all() -> None:
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client,
-        ):
-            for each in ROUTES[dependency]:
-                headers = {"Authorization": f"Bearer {key.token()}"}
-                response = await client.request(
-                    each.method, each.url(), json=each.body, headers=headers
-                )
-                assert response.status_code == 409, (each, response.text)
-
-    asyncio.run(send_all())
+    with TestClient(app) as client:
+        for each in ROUTES[dependency]:
+            headers = {"Authorization": f"Bearer {key.token()}"}
+            response = client.request(each.method, each.url(), json=each.body, headers=headers)
+            assert response.status_code == 409, (each, response.text)
