@@ -134,10 +134,9 @@ def test_as_many_transactions_as_connections_do_not_wait_for_each_other(database
 
         async def transaction(email: str) -> None:
             async with Session(engine) as session, session.begin():
-                account = await user.create_user(session, email, "!")
-                assert account is not None
+                await user.get_user(session, 0)
                 await barrier.wait()
-                await task.create_task(session, account.id, {"title": email, "completed": False})
+                await create(session, email)
 
         await asyncio.gather(*(transaction(email) for email in emails))
 
