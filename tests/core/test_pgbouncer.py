@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import psycopg2
 import pytest
 from sqlalchemy import make_url
@@ -16,7 +17,7 @@ from tests.support.database import run_in_session
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.problems import assert_problem
-from tests.support.process import failed_start, running_process, variables
+from tests.support.process import failed_start, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
@@ -41,8 +42,8 @@ def test_a_server_is_verified_with_the_certificates_of_the_system(
         )
 
     with running_pgbouncer(direct, tmp_path) as (url, _):
-        with running_process(tmp_path, {**address("localhost"), **trusting}) as (client, _):
-            assert client.get("/health/ready").status_code == 200
+        with running_server(tmp_path, {**address("localhost"), **trusting}) as server:
+            assert httpx.get(f"{server.url}/health/ready").status_code == 200
         for environment, cause in (
             (address("localhost"), "certificate verify failed"),
             ({**address("127.0.0.1"), **trusting}, "does not match host name"),
