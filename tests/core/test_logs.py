@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,6 @@ from tests.support.programs import await_port, free_port
 from tests.support.service import ORIGIN, Person
 from tests.support.tokens import SigningKey
 from tests.support.wire import HEALTH, connect, read_response
-
-Records = Callable[[str, int], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +50,17 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def records(server: Server) -> Records:
-    """Return a function that waits for the lines of a request, and checks their number."""
+def records(server: Server, request_id: str, count: int) -> list[dict[str, Any]]:
+    """Wait for the lines of a request, and check their number."""
 
-    def find(request_id: str, count: int) -> list[dict[str, Any]]:
-        def lines() -> list[dict[str, Any]]:
-            every = map(json.loads, server.log.read_text().splitlines())
-            return [each for each in every if each["request_id"] == request_id]
+    def lines() -> list[dict[str, Any]]:
+        every = map(json.loads, server.log.read_text().splitlines())
+        return [each for each in every if each["request_id"] == request_id]
 
-        wait_until(lambda: len(lines()) >= count)
-        found = lines()
-        assert len(found) == count
-        return found
-
-    return find
+    wait_until(lambda: len(lines()) >= count)
+    found = lines()
+    assert len(found) == count
+    return found
 
 
 @pytest.mark.parametrize(
@@ -84,14 +78,15 @@ def records(server: Server) -> Records:
     ],
 )
 def test_a_request_has_one_line_with_the_route_and_the_user(
-    alice: Person, records: Records, method: str, path: str, outcome: str
+    server: Server, alice: Person, method: str, path: str, outcome: str
 ) -> None:
     headers = {"X-Request-ID": uuid4().hex}
     if "preflight" in path:
         headers |= {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
     response = alice.call(method, path.format(me=alice.id), headers=headers)
     # A 403 has a line before it that says why.
-    *reasons, record = records(headers["X-Request-ID"], 2 if outcome.endswith("403") else 1)
+    count = 2 if outcome.endswith("403") else 1
+    *reasons, record = records(server, headers["X-Request-ID"], count)
     user = None if outcome.startswith("(none)") or outcome.endswith("405") else alice.id
     assert (record["method"], record["user_id"]) == (method, user)
     assert f"{record['route']} {record['status']}" == outcome
@@ -104,7 +99,7 @@ def test_a_request_has_one_line_with_the_route_and_the_user(
 
 
 def test_every_line_of_a_request_has_its_id_and_none_quotes_the_row(
-    client: httpx.Client, server: Server, records: Records, own_database: str, key: SigningKey
+    client: httpx.Client, server: Server, own_database: str, key: SigningKey
 ) -> None:
     """Warnings about the database, tracebacks and the reason of a 401 too."""
     alice = Person(client, key)
@@ -119,7 +114,7 @@ def test_every_line_of_a_request_has_its_id_and_none_quotes_the_row(
         assert response.headers["x-request-id"] == headers["X-Request-ID"]
         for word in ("tasks", "INSERT", "psycopg2", "Traceback", "CheckViolation"):
             assert word not in response.text
-        reason, _ = records(headers["X-Request-ID"], 2)
+        reason, _ = records(server, headers["X-Request-ID"], 2)
         return f"{reason['message']}\n{reason.get('exc_info', '')}"
 
     assert fail(401, Authorization="Bearer a.b.c").startswith("401: ")

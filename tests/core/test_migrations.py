@@ -251,7 +251,7 @@ def test_a_foreign_table_of_the_same_name_stops_the_start_and_another_schema_is_
     assert all(name.startswith("todo.") for name in tables(url) - before)
 
 
-def test_a_database_of_release_1_is_taken_over_and_its_version_table_stays(
+def test_a_database_of_release_1_is_taken_over_and_one_of_a_newer_release_stops_the_start(
     make_database: MakeDatabase,
 ) -> None:
     url = make_database()
@@ -265,6 +265,9 @@ def test_a_database_of_release_1_is_taken_over_and_its_version_table_stays(
         assert newest(url)
         assert execute(url, "SELECT version_num FROM alembic_version") == [(RELEASE_1,)]
     assert execute(url, "SELECT email FROM users") == [("a@example.com",)]
+    execute(url, "UPDATE todo_backend_version SET version_num = '9999'")
+    assert_stopped(url, "another release")
+    assert not newest(url)
 
 
 def test_a_database_that_is_not_utf8_stops_the_start_with_one_line_and_serves_nothing_without_it(
@@ -287,16 +290,6 @@ def test_a_database_that_is_not_utf8_stops_the_start_with_one_line_and_serves_no
             caplog.clear()
     finally:
         execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def test_a_database_of_a_newer_release_stops_the_start_and_is_left_alone(
-    make_database: MakeDatabase,
-) -> None:
-    url = make_database()
-    upgrade(url)
-    execute(url, "UPDATE todo_backend_version SET version_num = '9999'")
-    assert_stopped(url, "another release")
-    assert not newest(url)
 
 
 def test_what_a_revision_meets_is_not_blamed_on_the_address_and_quotes_no_row(

@@ -58,7 +58,8 @@ def test_a_statement_longer_than_the_socket_takes_at_once_is_sent_whole_also_thr
     direct: str, tmp_path: Path
 ) -> None:
     async def length_of_5_megabytes(session: Session) -> int:
-        return (await session.exec(select(func.length("x" * 5_000_000)))).one()
+        length: int = (await session.exec(select(func.length("x" * 5_000_000)))).one()
+        return length
 
     with running_pgbouncer(direct, tmp_path) as (pooled, _):
         with closing(psycopg2.connect(pooled)) as connection:
