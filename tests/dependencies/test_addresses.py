@@ -14,12 +14,13 @@ Event = tuple[str, str, bool]
 """A subject, an address, and whether the token says that it is verified; "" signs up."""
 Send = Callable[[str, Event], httpx.Response]
 
+OWNER, AGAIN = ("owner", "a", True), ("again", "a", True)
 EVENTS: list[Event] = [
     ("", "a", False),
     ("attacker", "a", False),
     ("attacker", "b", True),
-    ("owner", "a", True),
-    ("again", "a", True),
+    OWNER,
+    AGAIN,
 ]
 
 
@@ -71,7 +72,8 @@ def send(client: httpx.Client, key: SigningKey) -> Send:
 
 
 def test_every_order_of_the_events_ends_as_the_rules_say(send: Send) -> None:
-    for order in permutations(EVENTS):
+    # "owner" and "again" differ in their names alone.
+    for order in (each for each in permutations(EVENTS) if each.index(OWNER) < each.index(AGAIN)):
         run, model = uuid4().hex, Model()
         for event in order:
             response = send(run, event)
