@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.database import wait_until
 from tests.support.keyserver import KeyServer
-from tests.support.process import ROOT, variables
+from tests.support.process import ROOT, failed_start, variables
 from tests.support.programs import free_port
 
 pytestmark = pytest.mark.slow
@@ -30,19 +30,17 @@ def test_a_launcher_finds_the_application(
     port = free_port()
     command = [sys.executable, "-m", *LAUNCHERS[launcher].replace("PORT", str(port)).split()]
     environment = {**os.environ, **variables(database_url, key_server.url), "PYTHONPATH": str(ROOT)}
+
+    def is_ready() -> bool:
+        assert process.poll() is None
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
         try:
-            deadline = time.monotonic() + 90
-            ready = None
-            while ready is None:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-                try:
-                    ready = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=5)
-                except httpx.TransportError:
-                    continue
-            assert ready.status_code == 200
+            wait_until(is_ready, 90)
         finally:
             process.terminate()
             process.wait(40)
@@ -53,6 +51,19 @@ def test_a_launcher_finds_the_application(
     )
     assert "LOG_FORMAT: " in stopped.stderr
     assert "Traceback" not in stopped.stderr
+
+
+def test_a_database_that_is_away_at_the_start_is_one_readable_line(tmp_path: Path) -> None:
+    url = "postgresql://me:top-secret@127.0.0.1:1/todo"
+    status, log = failed_start(tmp_path, variables(url, "http://localhost:1/jwks"))
+    assert status != 0
+    assert "Traceback" not in log
+    assert "top-secret" not in log
+    (line,) = [each for each in log.splitlines() if "DATABASE_URL" in each]
+    assert "Connection refused" in line
+    # The other one is uvicorn's own.
+    errors = [each for each in log.splitlines() if " ERROR " in each]
+    assert (errors[0], len(errors)) == (line, 2)
 
 
 def test_create_app_needs_no_environment(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 from http import HTTPStatus
 from pathlib import Path
@@ -12,11 +11,8 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from schemas.task import TaskCreate, TaskUpdate
-from schemas.user import Credentials, UserCreate
-from tests.support.operations import OPERATIONS, Operation, document, example, for_each
+from tests.support.operations import OPERATIONS, Operation, document, for_each
 from tests.support.programs import need
-from tests.support.service import Person
 
 SCHEMAS: Final = document()["components"]["schemas"]
 BY_STATUS: Final = {"401": {"WWW-Authenticate"}, "429": {"Retry-After"}, "503": {"Retry-After"}}
@@ -27,16 +23,12 @@ LINTERS: Final = {
 }
 
 
-def test_the_document_is_valid_and_says_what_it_is_of(client: httpx.Client) -> None:
+def test_the_document_is_valid(client: httpx.Client) -> None:
     assert client.get("/openapi.json").json() == document()
     validate(document())
     assert document()["openapi"].startswith("3.1")
-    assert document()["info"]["title"] == "todo-backend"
-    assert document()["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
-    assert document()["servers"]
-    tags = {tag["name"]: tag["description"] for tag in document()["tags"]}
-    assert all(tags.values())
-    assert {tag for each in OPERATIONS for tag in each.spec["tags"]} == set(tags)
+    tags = {tag["name"] for tag in document()["tags"] if tag["description"]}
+    assert {tag for each in OPERATIONS for tag in each.spec["tags"]} == tags
     for absent in ("422", "ValidationError", "password_hash"):
         assert absent not in json.dumps(document())
     headers = document()["components"]["headers"].values()
@@ -56,6 +48,11 @@ def test_an_operation_documents_all_that_it_may_answer(operation: Operation) -> 
     }
     expected = {status for statuses, needed in needs.items() if needed for status in statuses}
     assert expected <= set(responses)
+    assert operation.spec["description"]
+    if operation.needs_token:
+        ((scheme,),) = operation.spec["security"]
+        described = document()["components"]["securitySchemes"][scheme]
+        assert (described["type"], described["scheme"]) == ("http", "bearer")
     for status, response in responses.items():
         assert response["description"]
         headers = {"X-Request-ID"} | BY_STATUS.get(status, set())
@@ -96,54 +93,17 @@ def test_every_field_and_parameter_has_a_description_and_an_example() -> None:
         assert mentions(schema, "examples") or "$ref" in str(schema), name
 
 
-@for_each(OPERATIONS)
-def test_what_a_browser_fills_in_is_harmless(operation: Operation) -> None:
-    for each in operation.parameters("path").values():
-        assert each["example"]
-    for each in operation.parameters("query").values():
-        assert "example" not in each
-        assert isinstance(each["schema"].get("default", ""), str)
-    if operation.method == "DELETE" and "status" in operation.parameters("query"):
-        status = operation.parameters("query")["status"]["schema"]
-        assert status["enum"][0] == "completed"
-        assert "default" not in status
-
-
-def test_operations_have_different_names_and_all_are_described() -> None:
-    assert len({each.spec["operationId"] for each in OPERATIONS}) == len(OPERATIONS)
-    for operation in OPERATIONS:
-        spec = operation.spec
-        assert spec["description"].startswith(spec["summary"][:20])
-        named = operation.parameters("path")
-        assert set(named) == set(re.findall(r"{(\w+)}", operation.path))
-        for (scheme,) in operation.spec["security"]:
-            described = document()["components"]["securitySchemes"][scheme]
-            assert (described["type"], described["scheme"]) == ("http", "bearer")
-            assert described["bearerFormat"] == "JWT"
-
-
 def test_the_limits_of_the_input_stand_in_it() -> None:
     title = SCHEMAS["TaskCreate"]["properties"]["title"]
     assert (title["minLength"], title["maxLength"]) == (1, 200)
     assert SCHEMAS["TaskCreate"]["required"] == ["title"]
     assert SCHEMAS["TaskUpdate"].get("required", []) == []
+    assert set(SCHEMAS["TaskPublic"]["required"]) == set(SCHEMAS["TaskPublic"]["properties"])
     for name in ("title", "completed"):
         assert "null" not in str(SCHEMAS["TaskUpdate"]["properties"][name])
     of_a_task = Operation("GET", "/api/{user_id}/tasks/{task_id}").parameters("path")
     task_id = of_a_task["task_id"]["schema"]
     assert (task_id["type"], task_id["minimum"], task_id["maximum"]) == ("integer", 1, 2**63 - 1)
-
-
-@pytest.mark.parametrize("body", [Credentials, UserCreate, TaskCreate, TaskUpdate])
-def test_the_examples_are_valid_input(body: type[Credentials | TaskCreate | TaskUpdate]) -> None:
-    examples = example(SCHEMAS[body.__name__])
-    assert len(examples) > 1
-    assert body.model_validate(examples)
-
-
-def test_a_task_on_the_wire_is_what_the_document_says(alice: Person) -> None:
-    assert list(alice.create()) == list(SCHEMAS["TaskPublic"]["properties"])
-    assert set(SCHEMAS["TaskPublic"]["required"]) == set(SCHEMAS["TaskPublic"]["properties"])
 
 
 @pytest.fixture(scope="session")
@@ -160,17 +120,17 @@ def linters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *command: str) -> None:
+    quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
     finished = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        env=os.environ | quiet,
+        capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert finished.returncode == 0, finished.stdout
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 @pytest.mark.slow

@@ -51,15 +51,15 @@ def test_without_a_token_it_is_401_whatever_else_is_wrong(
 ) -> None:
     item = operation.create_item(alice)
     before = alice.export()
-    for user in (alice.id, "me", "nobody"):
-        for task_id in (item, NOT_AN_ID):
-            for body in (operation.body, wrong(operation.body)):
-                url = operation.url(user, task_id)
-                for headers in ({}, {"Authorization": "Bearer a.b.c"}):
-                    response = alice.client.request(
-                        operation.method, url, json=body, headers=headers
-                    )
-                    assert_problem(response, 401)
+    for user, task_id, body in (
+        (alice.id, item, operation.body),
+        ("me", NOT_AN_ID, operation.body),
+        ("nobody", item, wrong(operation.body)),
+    ):
+        for headers in ({}, {"Authorization": "Bearer a.b.c"}):
+            url = operation.url(user, task_id)
+            response = alice.client.request(operation.method, url, json=body, headers=headers)
+            assert_problem(response, 401)
     assert alice.export() == before
 
 
@@ -154,11 +154,8 @@ def test_every_wrong_field_is_named_and_nothing_is_changed(
     before = alice.export()
     response = alice.call(operation.method, url, json=wrong(operation.body))
     assert_problem(response, 400, *operation.body)
-    is_required = operation.spec["requestBody"].get("required", False)
-    for content_type in ("application/json", "text/plain"):
-        if is_required:
-            response = alice.call(operation.method, url, headers={"Content-Type": content_type})
-            assert_problem(response, 400, "body")
+    if operation.spec["requestBody"].get("required", False):
+        assert_problem(alice.call(operation.method, url), 400, "body")
     assert alice.export() == before
 
 
@@ -177,8 +174,8 @@ def test_head_is_get_without_a_body(alice: Person, operation: Operation) -> None
     ],
 )
 def test_head_is_get_everywhere_else(alice: Person, url: str) -> None:
-    alice.create()
-    alice.create()
+    for _ in range(2):
+        alice.create()
     assert_head_is_get(alice.client, url, alice.headers)
 
 
@@ -281,7 +278,7 @@ def without_database(key_server: KeyServer) -> Iterator[httpx.Client]:
         yield client
 
 
-@for_each([each for each in OPERATIONS if each.path != "/health"])
+@for_each(OPERATIONS)
 def test_the_database_being_away_is_503_and_says_nothing_of_it(
     without_database: httpx.Client, key: SigningKey, operation: Operation
 ) -> None:
@@ -289,7 +286,10 @@ def test_the_database_being_away_is_503_and_says_nothing_of_it(
     response = without_database.request(
         operation.method, operation.url(), json=operation.body, headers=headers
     )
-    assert_problem(response, 503)
+    if operation.path == "/health":
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    else:
+        assert_problem(response, 503)
     assert_readable_by_the_page(response)
     assert_not_stored(response)
     for secret in ("top-secret", "127.0.0.1", "nothing", "psycopg2", "SELECT"):

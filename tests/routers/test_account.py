@@ -7,15 +7,12 @@ from uuid import uuid4
 
 import httpx
 
-from models.accounts import AccountResolver
 from tests.conftest import Serve, SignIn
 from tests.support.database import Activity, execute
 from tests.support.problems import assert_problem
 from tests.support.rows import insert_tasks
-from tests.support.service import Person, replacing
+from tests.support.service import Person
 from tests.support.tokens import SigningKey
-
-REMEMBERED_SECONDS = 0.5
 
 
 def delete(person: Person) -> None:
@@ -33,18 +30,17 @@ def me(client: httpx.Client, token: str) -> httpx.Response:
 def test_deletion_takes_the_account_and_all_its_tasks_and_nothing_of_anybody_else(
     alice: Person, bob: Person, database_url: str
 ) -> None:
-    for _ in range(3):
-        alice.create()
+    alice.create()
     task = bob.create()
     delete(alice)
     for table, column in (("users", "id"), ("tasks", "user_id")):
-        statement = f"SELECT count(*) FROM {table} WHERE {column} = %s"  # noqa: S608 - ours
-        assert execute(database_url, statement, alice.id) == [(0,)]
+        statement = f"SELECT FROM {table} WHERE {column} = %s"
+        assert execute(database_url, statement, alice.id) == []
     assert bob.tasks("GET").json() == [task]
 
 
 def test_after_a_deletion_the_remaining_tokens_are_of_no_use(
-    alice: Person, sign_in: SignIn, key: SigningKey, database_url: str
+    sign_in: SignIn, key: SigningKey, database_url: str
 ) -> None:
     subject = uuid4().hex
     carol = sign_in(sub=subject)
@@ -59,20 +55,18 @@ def test_after_a_deletion_the_remaining_tokens_are_of_no_use(
     assert_problem(carol.tasks("POST", json={"title": "a task"}), 401)
     assert_problem(carol.call("DELETE", "/api/auth/me"), 401)
     assert execute(database_url, "SELECT 1 FROM users WHERE auth_subject = %s", subject) == []
-    assert alice.tasks("GET").status_code == 200
 
 
 def test_a_later_token_makes_a_new_and_empty_account(sign_in: SignIn, database_url: str) -> None:
-    subject = uuid4().hex
-    email = f"{subject}@example.com"
-    carol = sign_in(sub=subject, email=email)
+    claims = {"sub": uuid4().hex, "email": f"{uuid4().hex}@example.com"}
+    carol = sign_in(**claims)
     carol.create()
     delete(carol)
     execute(database_url, "UPDATE deleted_subjects SET deleted_at = deleted_at - interval '12 s'")
-    again = sign_in(sub=subject, email=email, iat=int(time.time()))
+    again = sign_in(**claims, iat=int(time.time()))
     assert again.id != carol.id
     assert again.tasks("GET").json() == []
-    assert again.account()["email"] == email
+    assert again.account()["email"] == claims["email"]
 
 
 def test_the_mark_is_of_the_end_of_the_deletion(
@@ -107,40 +101,20 @@ def test_an_account_of_sign_up_is_gone_with_its_number_and_password(
     assert client.post("/api/auth/signup", json=credentials).json()["id"] != account["id"]
 
 
-def test_a_replica_that_remembers_the_account_shows_nothing_and_soon_refuses_the_token(
-    alice: Person, serve: Serve
-) -> None:
-    replica = serve(adapt=replacing(resolver=lambda: AccountResolver(REMEMBERED_SECONDS)))
-    alice.create()
-    assert me(replica, alice.token).status_code == 200
-    delete(alice)
-    path = f"/api/{alice.id}/tasks"
-    for method in ("GET", "POST"):
-        response = replica.request(method, path, json={"title": "a task"}, headers=alice.headers)
-        assert response.status_code in {401, 404}
-    time.sleep(REMEMBERED_SECONDS)
-    assert_problem(me(replica, alice.token), 401)
-    assert_problem(replica.get(path, headers=alice.headers), 401)
-
-
 def test_the_mark_of_a_deletion_names_no_user_and_goes_after_30_days(
     sign_in: SignIn, database_url: str
 ) -> None:
     marks = "SELECT * FROM deleted_subjects"
-    for row in execute(database_url, marks):
-        execute(database_url, "DELETE FROM deleted_subjects WHERE digest = %s", row[0])
+    execute(database_url, "DELETE FROM deleted_subjects")
     subject = uuid4().hex
-    carol = sign_in(sub=subject, email="carol-who-leaves@example.com")
-    delete(carol)
+    delete(sign_in(sub=subject, email="carol-who-leaves@example.com"))
     ((digest, _),) = execute(database_url, marks)
     assert subject not in str(digest)
     assert "carol" not in str(execute(database_url, marks))
-    age = "UPDATE deleted_subjects SET deleted_at = now() - interval '31 days'"
-    execute(database_url, age)
+    execute(database_url, "UPDATE deleted_subjects SET deleted_at = now() - interval '31 days'")
     delete(sign_in())
-    left = [row[0] for row in execute(database_url, marks)]
-    assert len(left) == 1
-    assert digest not in left
+    ((left, _),) = execute(database_url, marks)
+    assert left != digest
 
 
 # Export
@@ -152,17 +126,17 @@ def test_the_export_is_a_file_with_all_that_is_stored_but_the_hash(
     subject = f"auth|{uuid4().hex}"
     alice = sign_in(sub=subject)
     bob.create(title="of bob")
-    tasks = [alice.create(title="one"), alice.create(title="two", description="é", completed=True)]
+    tasks = [alice.create(title="one", description="é", completed=True)]
     key = uuid4().hex
     headers = {"Idempotency-Key": key}
-    tasks.append(alice.tasks("POST", json={"title": "three"}, headers=headers).json())
+    tasks.append(alice.tasks("POST", json={"title": "two"}, headers=headers).json())
     response = alice.call("GET", "/api/auth/me/export")
     assert response.headers["content-type"] == "application/json"
     assert response.headers["content-disposition"].startswith("attachment")
     export = alice.export()
     assert export["account"] == {**alice.account(), "auth_subject": subject}
     assert [{name: task[name] for name in tasks[0]} for task in export["tasks"]] == tasks
-    assert [task["idempotency_key"] for task in export["tasks"]] == [None, None, key]
+    assert [task["idempotency_key"] for task in export["tasks"]] == [None, key]
     # Every column is there, the hash excepted.
     for table, exported, left_out in (
         ("users", export["account"], {"password_hash"}),

@@ -1,8 +1,8 @@
 """Tests of sign-up, log-in and `GET /api/auth/me`."""
 
+import json
 import logging
 import time
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -23,19 +23,26 @@ def new_address() -> str:
     return f"{uuid4().hex}@example.com"
 
 
+def send(client: httpx.Client, path: str, email: object, password: object) -> httpx.Response:
+    # As httpx would not: it sends no half of a surrogate pair.
+    body = json.dumps({"email": email, "password": password, "id": 1, "auth_subject": "x"})
+    headers = {"Content-Type": "application/json"}
+    return client.post(f"/api/auth/{path}", content=body, headers=headers)
+
+
 def sign_up(client: httpx.Client, email: object, password: object = PASSWORD) -> httpx.Response:
-    return client.post("/api/auth/signup", json={"email": email, "password": password})
+    return send(client, "signup", email, password)
 
 
 def log_in(client: httpx.Client, email: object, password: object = PASSWORD) -> httpx.Response:
-    return client.post("/api/auth/login", json={"email": email, "password": password})
+    return send(client, "login", email, password)
 
 
 # Signing up, then logging in
 
 
 def test_sign_up_then_log_in_and_only_a_bcrypt_hash_is_stored(
-    serve: Serve, database_url: str, caplog: pytest.LogCaptureFixture
+    serve: Serve, key: SigningKey, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # At the cost that hashes have in production.
     client = serve()
@@ -45,29 +52,22 @@ def test_sign_up_then_log_in_and_only_a_bcrypt_hash_is_stored(
         accepted = log_in(client, email, password)
         refused = log_in(client, email, f"{password}x")
     assert created.status_code == 201
-    assert set(created.json()) == {"id", "email", "created_at"}
-    assert created.json()["email"] == email
-    assert created.json()["created_at"].endswith("Z")
-    assert (accepted.status_code, accepted.json()) == (200, created.json())
+    account = created.json()
+    assert account.keys() == {"id", "email", "created_at"}
+    assert account["email"] == email
+    assert account["created_at"].endswith("Z")
+    assert (accepted.status_code, accepted.json()) == (200, account)
     assert_problem(refused, 401)
     ((stored, subject),) = execute(
         database_url, "SELECT password_hash, auth_subject FROM users WHERE email = %s", email
     )
     assert stored.startswith("$2b$12$")
     assert subject is None
-    for secret in (password, stored, email):
-        assert secret not in caplog.text
+    assert email not in caplog.text
     for secret in (password, stored):
-        assert secret not in created.text + accepted.text + refused.text
-
-
-def test_a_token_with_the_id_of_an_account_belongs_to_it(
-    client: httpx.Client, key: SigningKey
-) -> None:
-    account = sign_up(client, new_address()).json()
-    alice = Person(client, key, sub=str(account["id"]), email=account["email"])
-    assert alice.account() == account
-    assert alice.create()["user_id"] == account["id"]
+        assert secret not in caplog.text + created.text + accepted.text + refused.text
+    # A token with the account's id belongs to it.
+    assert Person(client, key, sub=str(account["id"]), email=email).account() == account
 
 
 def test_an_address_has_one_account_whatever_its_case(client: httpx.Client) -> None:
@@ -85,13 +85,6 @@ def test_one_of_several_sign_ups_at_once_wins(client: httpx.Client, database_url
         responses = list(threads.map(lambda _: sign_up(client, email), range(4)))
     assert sorted(response.status_code for response in responses) == [201, 409, 409, 409]
     assert execute(database_url, "SELECT count(*) FROM users WHERE email = %s", email) == [(1,)]
-
-
-def test_unknown_fields_are_ignored(client: httpx.Client) -> None:
-    body = {"email": new_address(), "password": PASSWORD, "id": 1, "auth_subject": "x"}
-    response = client.post("/api/auth/signup", json=body)
-    assert response.status_code == 201
-    assert response.json()["id"] != 1 or response.json()["email"] == body["email"]
 
 
 # E-mail addresses
@@ -140,45 +133,27 @@ def test_a_valid_address_is_stored_in_lower_case_and_nfc(
 @pytest.mark.parametrize(
     "password",
     [
-        pytest.param("", id="empty"),
-        pytest.param("g7#kQ2x", id="7-characters"),
-        pytest.param("\U0001f511" * 7, id="7-characters-of-4-bytes"),
-        pytest.param("e\u0301" * 7, id="7-characters-in-NFC"),
-        pytest.param("x!9" * 24 + "y", id="73-bytes"),
-        pytest.param("\U0001f511" * 18 + "y", id="73-bytes-in-19-characters"),
-        pytest.param("q7" * 20_000, id="40000-characters"),
-        pytest.param("PassWord123", id="common-in-another-case"),
-        pytest.param("qwertyuiop", id="common-keys"),
-        pytest.param("12345678", id="common-digits"),
-        pytest.param(None, id="null"),
-        pytest.param(1234567890, id="number"),
-        pytest.param(["a-good-password"], id="array"),
-        pytest.param({"a-good-password": 1}, id="object"),
+        # Too short: 7 characters, of 4 bytes, or 14 that are 7 in NFC.
+        "", "g7#kQ2x", "\U0001f511" * 7, "e\u0301" * 7,
+        # Too long: 73 bytes.
+        "x!9" * 24 + "y", "\U0001f511" * 18 + "y", "q7" * 20_000,
+        # Common.
+        "PassWord123", "qwertyuiop", "12345678",
+        "a-good-password\0", "\ud800-a-good-password",
+        None, 1234567890, ["a-good-password"], {"a-good-password": 1},
     ],
-)
+    ids="{!a:.20}".format,
+)  # fmt: skip
 def test_a_refused_password_is_400_and_never_echoed_or_logged(
     client: httpx.Client, caplog: pytest.LogCaptureFixture, password: object
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         response = sign_up(client, new_address(), password)
     assert_problem(response, 400, "password")
+    assert_problem(log_in(client, new_address(), "a-good-password\0"), 400, "password")
     for text in (response.text, caplog.text):
         assert len(str(password)) < 5 or str(password) not in text
         assert "a-good-password" not in text
-
-
-@pytest.mark.parametrize("text", [r"a good one\u0000", r"\ud800 a good one"])
-@pytest.mark.parametrize("path", ["/api/auth/signup", "/api/auth/login"])
-def test_a_password_with_nul_or_half_a_surrogate_pair_is_400_and_not_echoed(
-    client: httpx.Client, path: str, text: str
-) -> None:
-    response = client.post(
-        path,
-        content=f'{{"email":"{new_address()}","password":"{text}"}}',
-        headers={"Content-Type": "application/json"},
-    )
-    assert_problem(response, 400, "password")
-    assert "a good one" not in response.text
 
 
 @pytest.mark.parametrize("path", ["/api/auth/signup", "/api/auth/login"])
@@ -186,23 +161,23 @@ def test_a_body_without_its_fields_names_them(client: httpx.Client, path: str) -
     assert_problem(client.post(path, json={}), 400, "email", "password")
 
 
-def test_a_password_of_72_bytes_is_accepted_and_no_longer_one_equals_it(
-    client: httpx.Client,
-) -> None:
-    email, password = new_address(), "\U0001f511" * 18
-    assert sign_up(client, email, password).status_code == 201
-    assert log_in(client, email, password).status_code == 200
-    assert_problem(log_in(client, email, f"{password}x"), 401)
-
-
-def test_a_password_of_8_characters_is_the_same_composed_and_decomposed(
-    client: httpx.Client,
+@pytest.mark.parametrize(
+    ("password", "same", "other"),
+    [
+        ("g7#kQ2x!", "g7#kQ2x!", "g7#kQ2x? "),
+        ("x!9" * 24, "x!9" * 24, "x!9" * 24 + "y"),
+        ("\U0001f511" * 18, "\U0001f511" * 18, "\U0001f511" * 18 + "x"),
+        (" pa\u0308sswo\u0308r ", " p\u00e4ssw\u00f6r ", "p\u00e4ssw\u00f6r"),
+    ],
+    ids=ascii,
+)
+def test_a_password_of_8_characters_to_72_bytes_is_as_it_is_in_nfc(
+    client: httpx.Client, password: str, same: str, other: str
 ) -> None:
     email = new_address()
-    composed, decomposed = (unicodedata.normalize(form, "pässwöré") for form in ("NFC", "NFD"))
-    assert composed != decomposed
-    assert sign_up(client, email, decomposed).status_code == 201
-    assert log_in(client, email, composed).status_code == 200
+    assert sign_up(client, email, password).status_code == 201
+    assert log_in(client, email, same).status_code == 200
+    assert_problem(log_in(client, email, other), 401)
 
 
 # A failed log-in tells nothing
@@ -252,13 +227,3 @@ def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
     lines = [each for each in caplog.messages if "not bcrypt" in each]
     assert len(lines) == len(imported)
     assert not [each for each in NOT_BCRYPT if each and each in caplog.text]
-
-
-# GET /api/auth/me
-
-
-def test_me_returns_the_account_of_the_token(sign_in: SignIn) -> None:
-    email = new_address()
-    alice = sign_in(email=email.upper())
-    assert set(alice.account()) == {"id", "email", "created_at"}
-    assert (alice.account()["id"], alice.account()["email"]) == (alice.id, email)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Final
 
@@ -34,13 +34,6 @@ def server(serve: Serve, own_database: str) -> httpx.Client:
     return serve(own_database, db_pool_size=POOL_SIZE)
 
 
-def send_many(
-    person: Person, threads: ThreadPoolExecutor, method: str, path: str, options: dict[str, Any]
-) -> list[Future[httpx.Response]]:
-    """Send more requests at once than there are connections."""
-    return [threads.submit(person.call, method, path, **options) for _ in range(POOL_SIZE + SHARE)]
-
-
 @pytest.mark.parametrize(
     ("method", "path", "options"),
     [
@@ -65,7 +58,10 @@ def test_an_account_has_a_third_of_the_connections(  # noqa: PLR0913, PLR0917
     alice.create()
     with ThreadPoolExecutor(POOL_SIZE + SHARE) as threads:
         with activity.locking("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"):
-            waiting = send_many(alice, threads, method, path, options)
+            waiting = [
+                threads.submit(alice.call, method, path, **options)
+                for _ in range(POOL_SIZE + SHARE)
+            ]
             activity.await_waiting(SHARE)
             # Without the limit the pool would be used up by now.
             for _ in range(3):
@@ -74,13 +70,10 @@ def test_an_account_has_a_third_of_the_connections(  # noqa: PLR0913, PLR0917
             assert activity.waiting() == SHARE
             # What waits longer than three seconds for its turn is refused.
             wait_until(lambda: sum(each.done() for each in waiting) == POOL_SIZE)
-            refused = [each.result() for each in waiting if each.done()]
-        for response in refused:
-            assert_problem(response, 503)
-            assert response.headers["retry-after"]
-        assert all(
-            each.result().status_code != 503 for each in waiting if each.result() not in refused
-        )
+            refused = [each for each in waiting if each.done()]
+        for each in refused:
+            assert_problem(each.result(), 503)
+        assert 503 not in {each.result().status_code for each in waiting if each not in refused}
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
@@ -108,10 +101,10 @@ def test_an_account_reads_a_few_streams_at_once(
     alice, bob = Person(server, key), Person(server, key)
     for person in (alice, bob):
         insert_tasks(own_database, person.id, 1500, description=5000)
-    path, streams = "/api/me/tasks", []
+    streams = []
     with httpx.Client(base_url=server.base_url, limits=httpx.Limits(max_connections=50)) as client:
         for _ in range(20):
-            request = client.build_request("GET", path, headers=alice.headers)
+            request = client.build_request("GET", "/api/me/tasks", headers=alice.headers)
             response = client.send(request, stream=True)
             if response.status_code == 503:
                 response.close()
@@ -123,11 +116,9 @@ def test_an_account_reads_a_few_streams_at_once(
         for stream in streams:
             stream.close()
         # Each is over once its client has gone, and after a HEAD at once.
-        deadline = time.monotonic() + 10
-        while alice.tasks("GET").status_code == 503:
-            assert time.monotonic() < deadline
+        wait_until(lambda: alice.tasks("GET").status_code == 200)
         for _ in range(20):
-            assert alice.call("HEAD", path).status_code == 200
+            assert alice.tasks("HEAD").status_code == 200
 
 
 def test_an_account_has_a_quota_of_tasks(serve: Serve, own_database: str, key: SigningKey) -> None:
@@ -140,8 +131,6 @@ def test_an_account_has_a_quota_of_tasks(serve: Serve, own_database: str, key: S
         assert_problem(alice.tasks("POST", json={"title": "one more"}, **refused), 409)
     again = alice.tasks("POST", json={"title": "a task"}, headers=headers)
     assert (again.status_code, again.json()) == (201, first.json())
-    other_body = alice.tasks("POST", json={"title": "another"}, headers=headers)
-    assert_problem(other_body, 409)
     assert len(alice.tasks("GET").json()) == 3
     bob.create()
     alice.tasks("DELETE", others[0])

@@ -5,7 +5,6 @@ from operator import itemgetter
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx
 import pytest
 
 from models.task import PRIORITIES, SORTS
@@ -36,11 +35,6 @@ WRONG = [
 ]
 
 
-def titles(response: httpx.Response) -> list[str]:
-    assert response.status_code == 200, response.text
-    return [task["title"] for task in response.json()]
-
-
 def pages(person: Person, **params: Any) -> Iterator[list[dict[str, Any]]]:
     """Follow the `Link` headers from the first page to the last."""
     response = person.tasks("GET", params=params)
@@ -59,45 +53,28 @@ def all_pages(person: Person, **params: Any) -> list[dict[str, Any]]:
 def mixed(person: Person) -> None:
     """Create tasks whose orders by each sort differ, with ties and nulls."""
     tasks = [
-        person.create(
-            title=title,
-            description=description,
-            completed=completed,
-            priority=priority,
-            due_date=due,
+        person.create(title=title, completed=title == "date", priority=priority, due_date=due)
+        for title, priority, due in (
+            ("pear", "low", None),
+            ("Apple", "high", "2026-12-31"),
+            ("fig", "medium", "0001-01-01"),
+            ("apple", "none", None),
+            ("date", "high", "9999-12-31T23:59:59.999999Z"),
+            ("cherry", "urgent", "2026-12-31"),
+            ("Banana", "low", None),
         )
-        for title, description, completed, priority, due in [
-            ("pear", None, False, "low", None),
-            ("Apple", "green", True, "high", "2026-12-31"),
-            ("fig", "dried", False, "medium", "0001-01-01"),
-            ("apple", "red", False, "none", None),
-            ("date", None, True, "high", "9999-12-31T23:59:59.999999Z"),
-            ("cherry", "sour", True, "urgent", "2026-12-31"),
-            ("Banana", "green", False, "low", None),
-        ]
     ]
     for position in (4, 0, 2):
-        person.tasks("PATCH", tasks[position]["id"], json={"description": "green, changed"})
+        person.tasks("PATCH", tasks[position]["id"], json={"description": "changed"})
 
 
 # Filters
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"),
-    [("pending", ["one", "three"]), ("completed", ["two"]), ("all", ["one", "two", "three"])],
-)
-def test_status_filters_the_list(alice: Person, status: str, expected: list[str]) -> None:
-    for title in ("one", "two", "three"):
-        alice.create(title=title, completed=title == "two")
-    for params in ({"status": status}, {"status": status.upper()}):
-        assert titles(alice.tasks("GET", params={**params, "order": "asc"})) == expected
-
-
-@pytest.mark.parametrize(
     ("search", "expected"),
     [
-        ("milk", ["Buy MILK", "shop"]),
+        ("milk", ["Buy MILK", "o'clock"]),
         ("BUY", ["Buy MILK"]),
         ("100%", ["100% done"]),
         ("%", ["100% done"]),
@@ -116,33 +93,28 @@ def test_search_finds_literal_text_in_title_and_description_in_any_case(
     alice: Person, bob: Person, search: str, expected: list[str]
 ) -> None:
     bob.create(title=f"{search} milk % _ \\ / '")
-    for title in ("Buy MILK", "100% done", "1000 done", "snake_case", "snakeXcase"):
+    alice.create(title="Buy MILK", description="oat")
+    for title in ("100% done", "1000 done", "snake_case", "snakeXcase", "back\\slash", "a/b"):
         alice.create(title=title)
-    for title in ("back\\slash", "a/b", "o'clock"):
-        alice.create(title=title)
-    alice.create(title="shop", description="oat milk")
-    assert titles(alice.tasks("GET", params={"search": search, "order": "asc"})) == expected
-
-
-def test_filters_narrow_each_other(alice: Person) -> None:
-    mixed(alice)
-    params = {"status": "pending", "search": "GREEN", "sort": "title", "order": "desc"}
-    assert titles(alice.tasks("GET", params=params)) == ["pear", "fig", "Banana"]
+    alice.create(title="o'clock", description="no milk")
+    found = alice.tasks("GET", params={"search": search, "order": "asc"}).json()
+    assert [task["title"] for task in found] == expected
 
 
 # Order
 
 
-def in_order(
-    tasks: list[dict[str, Any]], sort: str, *, is_descending: bool
-) -> list[dict[str, Any]]:
+NEWEST_OR_HIGHEST_FIRST = {"created_at", "updated_at", "priority"}
+
+
+def in_order(tasks: list[dict[str, Any]], sort: str, order: str | None) -> list[dict[str, Any]]:
     """Return the tasks as the contract sorts them: nulls last in both directions."""
 
     def key(task: dict[str, Any]) -> tuple[Any, int]:
-        value = task[sort]
         ranks: dict[str, Any] = {"priority": PRIORITIES.index, "title": str.lower}
-        return ranks.get(sort, str)(value), task["id"]
+        return ranks.get(sort, str)(task[sort]), task["id"]
 
+    is_descending = order == "desc" if order else sort in NEWEST_OR_HIGHEST_FIRST
     some = [task for task in tasks if task[sort] is not None]
     none = [task for task in tasks if task[sort] is None]
     return sorted(some, key=key, reverse=is_descending) + sorted(
@@ -150,41 +122,33 @@ def in_order(
     )
 
 
-def test_sorts_have_the_directions_that_people_expect(alice: Person) -> None:
-    mixed(alice)
-    tasks = alice.tasks("GET").json()
-    assert tasks == in_order(tasks, "created_at", is_descending=True)
-    for sort in SORTS:
-        is_descending = sort in {"created_at", "updated_at", "priority"}
-        expected = in_order(tasks, sort, is_descending=is_descending)
-        assert alice.tasks("GET", params={"sort": sort}).json() == expected
-
-
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", [*ORDERS, None])
 @pytest.mark.parametrize("sort", SORTS)
 def test_sort_and_order_decide_the_order_and_ids_break_ties(
-    alice: Person, sort: str, order: str
+    alice: Person, sort: str, order: str | None
 ) -> None:
     mixed(alice)
-    expected = in_order(alice.tasks("GET").json(), sort, is_descending=order == "desc")
-    assert alice.tasks("GET", params={"sort": sort, "order": order}).json() == expected
+    params = {"sort": sort, **({"order": order} if order else {})}
+    expected = in_order(alice.tasks("GET").json(), sort, order)
+    assert alice.tasks("GET", params=params).json() == expected
     # The same one task, or three, at a time.
     for limit in (1, 3):
-        assert all_pages(alice, sort=sort, order=order, limit=limit) == expected
+        assert all_pages(alice, **params, limit=limit) == expected
 
 
 @pytest.mark.parametrize(
     ("params", "same_as"),
     [
-        ({"order": "desc"}, {"sort": "created_at", "order": "desc"}),
-        ({"order": "DESC"}, {}),
+        ({}, {"sort": "created_at"}),
+        ({"order": "ASC"}, {"sort": "created_at", "order": "asc"}),
+        ({"status": "COMPLETED"}, {"completed": "true"}),
         ({"sort": "created"}, {"sort": "created_at", "order": "desc"}),
         ({"sort_by": "Title", "sort_order": "desc"}, {"sort": "title", "order": "desc"}),
         ({"sort": "title", "sort_by": "priority"}, {"sort": "title"}),
         ({"sort": "updated"}, {"sort": "updated_at"}),
-        ({"sort": "title"}, {"sort": "title", "order": "asc"}),
         ({"status": "", "search": "", "sort": "", "order": "", "limit": "", "cursor": ""}, {}),
-        ({"page": "2", "per_page": "1", "offset": "3", "Status": "done", "a\0": "\0"}, {}),
+        ({"page": "2", "skip": "0", "offset": "3", "_": "1", "Status": "done", "a\0": "\0"}, {}),
+        ({"due_date": "2026-01-01", "priority": "all"}, {}),
         ({"status": "all", "limit": "500"}, {}),
     ],
 )
@@ -230,8 +194,7 @@ def test_only_a_limited_list_with_more_to_come_has_a_link(alice: Person) -> None
     for _ in range(4):
         alice.create()
     assert [len(page) for page in pages(alice, limit=2)] == [2, 2]
-    assert [len(page) for page in pages(alice, limit=3)] == [3, 1]
-    for params in ({}, {"limit": 4}, {"limit": 500}, {"limit": 1, "search": "nothing"}):
+    for params in ({}, {"limit": 4}, {"limit": 1, "search": "nothing"}):
         assert "link" not in alice.tasks("GET", params=params).headers
 
 
@@ -306,16 +269,18 @@ def test_a_forged_cursor_and_one_of_another_user_are_400(alice: Person, bob: Per
 
 
 def test_a_list_of_more_than_1000_tasks_is_streamed_and_complete(
-    alice: Person, database_url: str
+    alice: Person, bob: Person, database_url: str
 ) -> None:
-    insert_tasks(database_url, alice.id, 2500)
-    for params in ({}, {"sort": "title", "order": "desc"}, {"status": "pending"}):
+    for person in (alice, bob, alice):
+        insert_tasks(database_url, person.id, 1250)
+    for params in ({}, {"sort": "title", "order": "desc"}, {"status": "pending", "search": "TASK"}):
         response = alice.tasks("GET", params=params)
         assert response.headers["transfer-encoding"] == "chunked"
         assert "etag" not in response.headers
         expected = all_pages(alice, limit=500, **params)
         assert response.json() == expected
         assert len(expected) == (1250 if "status" in params else 2500)
+        assert {task["user_id"] for task in expected} == {alice.id}
 
 
 def test_pages_are_bounded_by_bytes_as_well_as_by_number(alice: Person, database_url: str) -> None:
@@ -326,14 +291,3 @@ def test_pages_are_bounded_by_bytes_as_well_as_by_number(alice: Person, database
     tasks = alice.tasks("GET").json()
     assert [task["title"] for task in tasks] == [f"task {n:06}" for n in range(1500, 0, -1)]
     assert all_pages(alice, limit=500) == tasks
-
-
-def test_the_tasks_of_another_user_are_in_no_page_of_a_long_list(
-    alice: Person, bob: Person, database_url: str
-) -> None:
-    for _ in range(3):
-        insert_tasks(database_url, alice.id, 500)
-        insert_tasks(database_url, bob.id, 500)
-    for params in ({}, {"sort": "title"}, {"search": "TASK", "status": "completed"}):
-        response = alice.tasks("GET", params=params)
-        assert {task["user_id"] for task in response.json()} == {alice.id}

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.keyserver import KeyServer
@@ -28,13 +27,10 @@ REQUESTS: list[tuple[str, str, dict[str, Any], int, int]] = [
     ("POST", "", {**NEW, "headers": ONCE}, 201, 1),
     ("POST", "", {"json": {"title": "other"}, "headers": ONCE}, 409, 1),
     ("GET", "/{task}", {}, 200, 1),
-    ("GET", "/{task}", {"headers": {"If-None-Match": '"0"'}}, 200, 1),
     ("GET", "/1000000", {}, 404, 1),
     ("PUT", "/{task}", NEW, 200, 1),
-    ("PUT", "/{task}", {**NEW, "headers": {"If-Match": "*"}}, 200, 1),
     ("PUT", "/1000000", NEW, 404, 1),
     ("PATCH", "/{task}", {**NEW, **NEWEST}, 200, 1),
-    ("PATCH", "/{task}", {"json": {}}, 200, 1),
     ("PATCH", "/{task}/complete", {}, 200, 1),
     ("PATCH", "/{task}/complete", {"json": {"completed": True}}, 200, 1),
     ("PATCH", "", {"json": {"completed": True}}, 200, 1),
@@ -104,8 +100,7 @@ def test_a_list_of_up_to_1000_tasks_is_one_statement_and_a_longer_one_is_one_mor
         assert ("etag" in response.headers) is (statements == 1)
 
 
-def test_a_refused_caller_costs_no_statement(proxy: PostgresProxy, carol: Person) -> None:
+def test_the_path_of_another_costs_no_statement(proxy: PostgresProxy, carol: Person) -> None:
     proxy.statements.clear()
-    assert [carol.call("GET", "/api/somebody/tasks").status_code for _ in range(3)] == [403] * 3
-    assert httpx.get(f"{carol.client.base_url}/api/me/tasks").status_code == 401
+    assert carol.call("GET", "/api/somebody/tasks").status_code == 403
     assert proxy.statements == []

@@ -1,9 +1,8 @@
 """A real key server that rotates its keys, fails, hangs and sends invalid responses on request."""
 
-import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -88,10 +87,3 @@ class Clock:
     def __call__(self) -> float:
         self.now += 1e-6
         return self.now
-
-
-async def eventually(happened: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something that goes on in the background has happened."""
-    async with asyncio.timeout(seconds):
-        while not happened():  # noqa: ASYNC110 - what happens sets no event
-            await asyncio.sleep(0.005)

@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import json
+import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import Serve
 from tests.support.hostile import CLAIMS, HEADER, HOSTILE, Forge, Keys, added, edited
 from tests.support.keyserver import Clock, KeyServer, running_key_server
 from tests.support.problems import assert_problem
@@ -44,14 +46,23 @@ def service(database_url: str, keys: Keys) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def verify(keys: Keys) -> Iterator[Verify]:
-    """Return a function that checks a token as the service does, without HTTP."""
-    with running_key_server(*keys.values()) as server, asyncio.Runner() as runner:
+@contextmanager
+def verifying(
+    url: str, clock: Callable[[], float] = time.time, max_remembered: int = 1000
+) -> Iterator[Verify]:
+    """Yield a function that checks a token as the service does, without HTTP."""
+    with asyncio.Runner() as runner:
         client = httpx.AsyncClient()
-        verifier = TokenVerifier(KeySet(server.url, client), ISSUER, [AUDIENCE])
+        verifier = TokenVerifier(KeySet(url, client), ISSUER, [AUDIENCE], clock, max_remembered)
         yield lambda token: runner.run(verifier.verify(token))
         runner.run(client.aclose())
+
+
+@pytest.fixture(scope="module")
+def verify(keys: Keys) -> Iterator[Verify]:
+    """Return such a function that knows the keys."""
+    with running_key_server(*keys.values()) as server, verifying(server.url) as verify:
+        yield verify
 
 
 def ask(client: httpx.Client, token: str) -> httpx.Response:
@@ -62,14 +73,13 @@ def ask(client: httpx.Client, token: str) -> httpx.Response:
 def assert_refused(response: httpx.Response, token: str) -> None:
     """Check that the response is 401 and contains nothing of the token."""
     assert_problem(response, 401)
-    assert response.headers["www-authenticate"] == "Bearer"
     content = response.text + str(response.headers)
     for part in token.split("."):
         assert len(part) < 8 or part not in content
         with suppress(ValueError):
             decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-            for word in re.findall(r"[\w:/@.-]{8,}", decoded.decode("utf-8", "ignore")):
-                assert word not in content
+            for word in re.findall(rb"[\w:/@.-]{8,}", decoded):
+                assert word.decode() not in content
 
 
 @pytest.mark.parametrize("forge", HOSTILE.values(), ids=HOSTILE)
@@ -119,15 +129,23 @@ def test_what_the_contract_leaves_open_is_accepted(
     assert verify(keys["EdDSA"].token(header, **claims))
 
 
-def test_one_of_several_audiences_is_enough(
-    database_url: str, key: SigningKey, key_server: KeyServer
+@pytest.mark.parametrize("setting", ["jwt_issuer", "jwt_audience"])
+def test_a_setting_that_differs_by_a_slash_at_the_end_is_named_in_the_log(
+    serve: Serve, key: SigningKey, caplog: pytest.LogCaptureFixture, setting: str
 ) -> None:
-    settings = make_settings(database_url, key_server.url, jwt_audience="https://a.example, b")
-    with running_service(settings) as client:
-        for aud in ("https://a.example", "b", ["c", "b"]):
-            assert ask(client, key.token(aud=aud)).status_code == 200
-        for aud in ("c", "a", ["c"], "https://a.example, b", AUDIENCE):
-            assert ask(client, key.token(aud=aud)).status_code == 401
+    token = key.token()
+    with caplog.at_level(logging.INFO):
+        assert_problem(ask(serve(**{setting: f"{ISSUER}/"}), token), 401)
+    assert any(repr(f"{ISSUER}/") in line and repr(ISSUER) in line for line in caplog.messages)
+    assert token not in caplog.text
+
+
+def test_one_of_several_audiences_is_enough(serve: Serve, key: SigningKey) -> None:
+    client = serve(jwt_audience="https://a.example, b")
+    for aud in ("https://a.example", "b", ["c", "b"]):
+        assert ask(client, key.token(aud=aud)).status_code == 200
+    for aud in ("c", "a", ["c"], "https://a.example, b", AUDIENCE):
+        assert ask(client, key.token(aud=aud)).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["jku", "x5u"])
@@ -142,19 +160,15 @@ def test_an_address_in_a_header_is_never_followed(service: httpx.Client, name: s
 def test_a_token_of_16_kib_is_accepted_and_a_byte_more_is_not(
     service: httpx.Client, keys: Keys
 ) -> None:
-    def token(length: int) -> str:
-        for blanks in range(3):
-            header = {"alg": "EdDSA", "kid": keys["EdDSA"].kid, "x": " " * blanks}
-            shorter = keys["EdDSA"].raw_token(header, claims)
-            size = len(claims) + (length - len(shorter)) * 3 // 4
-            made = keys["EdDSA"].raw_token(header, claims.ljust(size))
-            if len(made) == length:
-                return made
-        raise AssertionError
-
-    claims = json.dumps(good_claims()).encode()
-    assert ask(service, token(16 * 1024)).status_code == 200
-    assert ask(service, token(16 * 1024 + 1)).status_code == 401
+    header, claims = {"alg": "EdDSA", "kid": keys["EdDSA"].kid}, json.dumps(good_claims()).encode()
+    made = {
+        len(token): token
+        for blanks in range(3)
+        for size in range(12_100, 12_200)
+        for token in [keys["EdDSA"].raw_token({**header, "x": " " * blanks}, claims.ljust(size))]
+    }
+    assert ask(service, made[16 * 1024]).status_code == 200
+    assert ask(service, made[16 * 1024 + 1]).status_code == 401
 
 
 def test_no_depth_of_nesting_raises_another_error(verify: Verify, keys: Keys) -> None:
@@ -174,23 +188,6 @@ quick = settings(
 )
 
 
-def changed(text: bytes, where: int, edit: str, by: bytes) -> bytes:
-    """Change a text in one place."""
-    where %= len(text)
-    before, after = text[:where], text[where + len(by) :]
-    match edit:
-        case "insert":
-            return before + by + text[where:]
-        case "delete":
-            return before + after
-        case "replace":
-            return before + by + after
-        case "repeat":
-            return before + text[where : where + len(by)] * 2 + after
-        case _:
-            return before + bytes([text[where] ^ (1 << by[0] % 8)]) + text[where + 1 :]
-
-
 @pytest.fixture(scope="module")
 def good(verify: Verify, keys: Keys) -> dict[str, str]:
     """Return good tokens, which have been accepted (and so are remembered)."""
@@ -205,8 +202,8 @@ def good(verify: Verify, keys: Keys) -> dict[str, str]:
     algorithm=st.sampled_from(["EdDSA", "ES256", "RS256"]),
     part=st.sampled_from([0, 1, 2, None]),
     where=st.integers(0, 2000),
-    edit=st.sampled_from(["flip", "insert", "delete", "replace", "repeat"]),
-    by=st.binary(min_size=1, max_size=3),
+    removed=st.integers(0, 3),
+    inserted=st.binary(max_size=3),
 )
 def test_no_token_with_a_changed_byte_is_accepted(  # noqa: PLR0913 - what hypothesis varies
     verify: Verify,
@@ -215,16 +212,20 @@ def test_no_token_with_a_changed_byte_is_accepted(  # noqa: PLR0913 - what hypot
     algorithm: str,
     part: int | None,
     where: int,
-    edit: str,
-    by: bytes,
+    removed: int,
+    inserted: bytes,
 ) -> None:
-    """A byte of the token itself, or of one of its parts as they are decoded."""
+    """Bytes of the token itself, or of one of its parts as they are decoded."""
+
+    def changed(text: bytes) -> bytes:
+        at = where % len(text)
+        return text[:at] + inserted + text[at + removed :]
+
     if part is None:
-        token = changed(good[algorithm].encode(), where, edit, by).decode("latin-1")
+        token = changed(good[algorithm].encode()).decode("latin-1")
     else:
         parts = good[algorithm].split(".")
-        decoded = base64.urlsafe_b64decode(parts[part] + "===")
-        parts[part] = base64url(changed(decoded, where, edit, by))
+        parts[part] = base64url(changed(base64.urlsafe_b64decode(parts[part] + "===")))
         token = ".".join(parts)
     assume(token != good[algorithm])
     with pytest.raises(InvalidTokenError):
@@ -275,53 +276,19 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return recorded
 
 
-def with_verifier(
-    server: KeyServer,
-    work: Callable[[Callable[[str], Awaitable[Claims]], KeySet], Awaitable[None]],
-    *,
-    clock: Callable[[], float] = time.time,
-    key_clock: Callable[[], float] = time.monotonic,
-    max_remembered: int = 10,
-) -> None:
-    """Do something with a verifier of its own and its key set."""
-
-    async def run() -> None:
-        async with httpx.AsyncClient() as client:
-            keys = KeySet(server.url, client, key_clock)
-            verifier = TokenVerifier(keys, ISSUER, [AUDIENCE], clock, max_remembered)
-            try:
-                await work(verifier.verify, keys)
-            finally:
-                await keys.aclose()
-
-    asyncio.run(run())
-
-
 def test_a_signature_is_verified_once_until_the_token_expires(
     key: SigningKey, key_server: KeyServer, verifications: list[bytes]
 ) -> None:
     clock = Clock()
     token = key.token(exp=clock.now + 100, iat=clock.now)
-
-    async def work(verify: Callable[[str], Awaitable[Claims]], _: KeySet) -> None:
+    with verifying(key_server.url, clock) as verify:
         for seconds in (0, 0, 109):
             clock.now += seconds
-            await verify(token)
+            verify(token)
         assert len(verifications) == 1
         clock.now += 2
         with pytest.raises(InvalidTokenError):
-            await verify(token)
-
-    with_verifier(key_server, work, clock=clock)
-
-
-def test_a_refused_token_is_not_remembered(
-    verify: Verify, keys: Keys, verifications: list[bytes]
-) -> None:
-    for _ in range(2):
-        with pytest.raises(InvalidTokenError):
-            verify(HOSTILE["signature 0 of EdDSA"](keys))
-    assert len(verifications) >= 2
+            verify(token)
 
 
 @pytest.mark.parametrize(
@@ -341,50 +308,20 @@ def test_the_leeway_is_ten_seconds(
     now = 1_000_000.0
     changes: dict[str, Any] = {"exp": now + 60, "iat": now, name: now + offset}
     token = key.token(**changes)
-
-    async def work(verify: Callable[[str], Awaitable[Claims]], _: KeySet) -> None:
-        with nullcontext() if is_good else pytest.raises(InvalidTokenError):
-            await verify(token)
-
-    with_verifier(key_server, work, clock=lambda: now)
+    with (
+        verifying(key_server.url, lambda: now) as verify,
+        nullcontext() if is_good else pytest.raises(InvalidTokenError),
+    ):
+        verify(token)
 
 
 def test_the_token_that_was_used_least_recently_is_forgotten_first(
     key: SigningKey, key_server: KeyServer, verifications: list[bytes]
 ) -> None:
     first, second, third, fourth = (key.token() for _ in range(4))
-
-    async def work(verify: Callable[[str], Awaitable[Claims]], _: KeySet) -> None:
+    with verifying(key_server.url, max_remembered=3) as verify:
         for token in (first, second, third, first, fourth, first, third, fourth):
-            await verify(token)
+            verify(token)
         assert len(verifications) == 4
-        await verify(second)
+        verify(second)
         assert len(verifications) == 5
-
-    with_verifier(key_server, work, max_remembered=3)
-
-
-def test_a_token_is_remembered_as_long_as_its_key_is_in_the_key_set(
-    verifications: list[bytes],
-) -> None:
-    leaving, staying = SigningKey(), SigningKey()
-    clock = Clock()
-    with running_key_server(leaving, staying) as server:
-
-        async def work(verify: Callable[[str], Awaitable[Claims]], keys: KeySet) -> None:
-            old, new = leaving.token(), staying.token()
-            await verify(old)
-            await verify(new)
-            server.keys.remove(leaving)
-            former = await keys.current()
-            clock.now += 301
-            await verify(old)  # starts the refresh, which runs in the background
-            async with asyncio.timeout(10):
-                while await keys.current() is former:  # noqa: ASYNC110 - it sets no event
-                    await asyncio.sleep(0.005)
-            with pytest.raises(InvalidTokenError):
-                await verify(old)
-            await verify(new)
-            assert (server.fetches, len(verifications)) == (3, 2)
-
-        with_verifier(server, work, key_clock=clock)

@@ -1,1 +1,0 @@
-"""Tests of requests as existing front ends send them."""
