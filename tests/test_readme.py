@@ -14,9 +14,11 @@ PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
 
 
-def test_the_table_of_variables_is_that_of_the_settings() -> None:
+def test_the_table_of_variables_and_the_example_are_those_of_the_settings() -> None:
     names = re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*?)`? \|", README, re.MULTILINE)
-    assert [name.lower() for name, _ in names] == list(Settings.model_fields)
+    example = re.findall(r"^#?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+    assert [name for name, _ in names] == example
+    assert [name.lower() for name in example] == list(Settings.model_fields)
     for name, default in names:
         field = Settings.model_fields[name.lower()]
         expected = "required" if field.is_required() else field.default
@@ -25,12 +27,6 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
         if isinstance(expected, SecretStr):
             expected = expected.get_secret_value()
         assert default == str(expected).replace("True", "true").replace("False", "false"), name
-
-
-def test_the_example_has_every_variable() -> None:
-    example = (PROJECT / ".env.example").read_text()
-    names = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
-    assert [name.lower() for name in names] == list(Settings.model_fields)
 
 
 def test_the_table_of_endpoints_is_that_of_the_api() -> None:

@@ -22,6 +22,8 @@ class KeyServer:
         self.headers: dict[str, str] = {}
         self.body: bytes | None = None
         """What to answer instead of the key set."""
+        self.raw: bytes | None = None
+        """What to send instead of HTTP."""
         self.delay = 0.0
         """Seconds before an answer, which says what held when it was asked for."""
         self.trickle = 0.0
@@ -54,6 +56,10 @@ def running_key_server(*keys: SigningKey, port: int = 0) -> Iterator[KeyServer]:
             server.fetches += 1
             time.sleep(server.delay)
             try:
+                if server.raw is not None:
+                    self.close_connection = True
+                    self.wfile.write(server.raw)
+                    return
                 self.send_response(server.status)
                 if server.endless:
                     self.send_header("Transfer-Encoding", "chunked")

@@ -104,25 +104,18 @@ def test_each_algorithm_and_each_type_of_a_jwt_is_accepted(
     assert verify(keys[algorithm].token({"typ": typ}, sub="me")).subject == "me"
 
 
-@pytest.mark.parametrize(
-    ("header", "claims"),
-    [
-        ({"alg": "Ed25519"}, {}),
-        ({}, {"aud": [AUDIENCE]}),
-        ({}, {"aud": ["https://other.example", AUDIENCE]}),
-        ({}, {"iat": None}),
-        ({}, {"nbf": 0}),
-        ({}, {"nbf": 1.5, "iat": 1.5}),
-        *(({}, {"exp": value}) for value in (99999999999.5, 10**20, 10**300)),
-        ({}, {"jti": ["odd"], "scope": 5, "azp": None, "nested": {"a": [1]}}),
-        ({}, {"emailVerified": "true"}),
-        ({"jku": "https://attacker.example/jwks"}, {}),
-        ({"jwk": {"kty": "oct", "k": "AAAA"}}, {}),
-        ({"x5u": "https://attacker.example/"}, {}),
-        ({"x5c": ["MIIB"], "cty": "json"}, {}),
-    ],
-    ids=str,
-)
+OPEN: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    *(({"alg": "Ed25519"}, {}), ({}, {"iat": None}), ({}, {"nbf": 0})),
+    *(({}, {"aud": aud}) for aud in ([AUDIENCE], ["https://other.example", AUDIENCE])),
+    *(({}, {"exp": value}) for value in (99999999999.5, 10**20, 10**300)),
+    *(({}, {"nbf": 1.5, "iat": 1.5}), ({}, {"emailVerified": "true"})),
+    ({}, {"jti": ["odd"], "scope": 5, "azp": None, "nested": {"a": [1]}}),
+    *(({name: "https://attacker.example/jwks"}, {}) for name in ("jku", "x5u")),
+    *(({"jwk": {"kty": "oct", "k": "AAAA"}}, {}), ({"x5c": ["MIIB"], "cty": "json"}, {})),
+]
+
+
+@pytest.mark.parametrize(("header", "claims"), OPEN, ids=str)
 def test_what_the_contract_leaves_open_is_accepted(
     verify: Verify, keys: Keys, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
