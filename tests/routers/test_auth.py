@@ -142,7 +142,7 @@ def test_a_valid_address_is_stored_in_lower_case_and_nfc(
         "a-good-password\0", "\ud800-a-good-password",
         None, 1234567890, ["a-good-password"], {"a-good-password": 1},
     ],
-    ids="{!a:.20}".format,
+    ids=lambda password: f"{password!a:.20}-{len(str(password))}",
 )  # fmt: skip
 def test_a_refused_password_is_400_and_never_echoed_or_logged(
     client: httpx.Client, caplog: pytest.LogCaptureFixture, password: object
