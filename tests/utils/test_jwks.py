@@ -21,7 +21,7 @@ from tests.support.hostile import HOSTILE
 from tests.support.keyserver import Clock, KeyServer, running_key_server
 from tests.support.problems import assert_problem
 from tests.support.service import make_settings, running_service
-from tests.support.tokens import SigningKey, base64url, number
+from tests.support.tokens import AUDIENCE, ISSUER, SigningKey, base64url, number
 from utils.jwks import STALE_SECONDS, KeySet, KeysUnavailableError
 from utils.tokens import TokenVerifier
 
@@ -45,7 +45,7 @@ class Service:
     def with_key_set(self, url: str, clock: Clock) -> Iterator[None]:
         """Give the service a key set that has not fetched anything yet, with its own clock."""
         keys = KeySet(url, self._keys_client, clock)
-        self.app.state.keys, self.app.state.verifier = keys, TokenVerifier(keys)
+        self.app.state.keys, self.app.state.verifier = keys, TokenVerifier(keys, ISSUER, [AUDIENCE])
         try:
             yield
         finally:
