@@ -5,10 +5,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.support.database import wait_until
 
 
 def need(program: str, advice: str) -> None:
@@ -46,12 +47,9 @@ def free_port() -> int:
 
 def await_port(port: int) -> None:
     """Wait until a process listens on a port of this machine."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return
+
+    def is_open() -> bool:
+        with socket.socket() as peer:
+            return peer.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(is_open, 60)

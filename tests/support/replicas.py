@@ -2,13 +2,13 @@
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
+from tests.support.database import wait_until
 from tests.support.process import production_options, start
 from tests.support.programs import free_port
 
@@ -19,15 +19,13 @@ PROXY = "127.0.0.1"
 class Replica:
     """One process of the service, on a port that it keeps."""
 
-    def __init__(
-        self, folder: Path, environment: Mapping[str, str], options: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         folder.mkdir()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
-        self.environment = environment
-        self.options = options
+        self._environment = environment
+        self.options: Sequence[str] = ()
         """Options of uvicorn that replace or follow those of production."""
         self._log = folder / "log"
         self._process: subprocess.Popen[str] | None = None
@@ -36,33 +34,26 @@ class Replica:
         """Start it, and do not wait."""
         options = production_options(port=str(self.port), forwarded_allow_ips=PROXY)
         with self._log.open("a") as log:
-            self._process = start(self._folder, self.environment, *options, *self.options, log=log)
+            self._process = start(self._folder, self._environment, *options, *self.options, log=log)
 
-    def await_ready(self, path: str = "/health/ready") -> None:
+    def await_ready(self) -> None:
         """Wait until it says that it can serve."""
-        assert self._process
-        deadline = time.monotonic() + 180
         with httpx.Client(base_url=self.url) as client:
-            while True:
-                try:
-                    if client.get(path).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
+
+            def is_ready() -> bool:
+                assert self._process
                 assert self._process.poll() is None, self.log()
-                assert time.monotonic() < deadline, self.log()
-                time.sleep(0.02)
+                with suppress(httpx.TransportError):
+                    return client.get("/health/ready").is_success
+                return False
+
+            wait_until(is_ready, 180)
 
     def end(self) -> int:
         """Ask it to end, wait, and return its exit status."""
         assert self._process
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=30)
-
-    def await_end(self) -> int:
-        """Wait until it ends by itself, and return its exit status."""
-        assert self._process
-        return self._process.wait(timeout=60)
 
     def kill(self) -> None:
         """End it at once."""

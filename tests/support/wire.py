@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from io import BufferedReader
 
 import httpx
@@ -22,10 +23,24 @@ def request(user: object, token: str, method: str, path: object = "", body: obje
     return "\r\n".join((*head, "", "")).encode() + content
 
 
-def connect(url: str) -> socket.socket:
-    """Open a connection to the server at an address."""
+def connect(url: str | httpx.URL, *, is_small: bool = False) -> socket.socket:
+    """Open a connection; where it is small, most of a response waits in the service."""
     address = httpx.URL(url)
-    return socket.create_connection((address.host, address.port or 80), 30)
+    peer = socket.socket()
+    if is_small:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.settimeout(30)
+    peer.connect((address.host, address.port or 80))
+    return peer
+
+
+def read_to_the_end(peer: socket.socket) -> bytes:
+    """Read until the connection ends, or the last chunk of a response has come."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while not received.endswith(b"0\r\n\r\n") and (part := peer.recv(1_000_000)):
+            received += part
+    return received
 
 
 def read_response(stream: BufferedReader) -> tuple[int, dict[str, str], bytes]:
