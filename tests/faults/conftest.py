@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.postgres import OwnPostgres, running_own_postgres
+from sandbox.postgres import running_postgres
+from tests.support.postgres import OwnPostgres
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +16,7 @@ def own_postgres() -> Iterator[OwnPostgres]:
     """Run a PostgreSQL that runs again whenever a test has ended."""
     # Not in pytest's own folder, which is closed to PostgreSQL's user.
     folder = Path(tempfile.gettempdir()) / f"todo-backend-{uuid4().hex}"
-    with running_own_postgres(folder) as postgres:
+    with running_postgres(folder, keep=False):
+        postgres = OwnPostgres(folder)
         yield postgres
+        postgres.go_on()

@@ -1,6 +1,5 @@
 """Users with very long lists, and what they cost everybody else."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from tests.support.process import Server, production_options, running_server, va
 from tests.support.rows import insert_tasks
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
-from tests.support.wire import request
+from tests.support.wire import connect, request
 
 pytestmark = pytest.mark.serial
 
@@ -106,15 +105,15 @@ def test_60_slow_readers_of_long_lists_hold_a_page_each_at_most(
 ) -> None:
     insert_tasks(database_url, heavy.id, 2_000, description=10_000)
     with growing_by_less_than(250_000_000, server), ExitStack() as opened:
-        peers = [opened.enter_context(socket.socket()) for _ in range(SLOW_READERS)]
+        peers = [
+            opened.enter_context(connect(server.url, is_small=True)) for _ in range(SLOW_READERS)
+        ]
         for peer in peers:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            peer.connect((heavy.client.base_url.host, heavy.client.base_url.port or 80))
             peer.sendall(request(heavy.id, heavy.token, "GET"))
+            peer.setblocking(False)
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             for peer in peers:
-                peer.setblocking(False)
                 with suppress(BlockingIOError):
                     peer.recv(10_000)
             assert other.tasks("GET").status_code == 200

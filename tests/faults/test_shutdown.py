@@ -1,18 +1,16 @@
 """SIGTERM under load, on the process that the documented production command starts."""
 
 import signal
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
-import psycopg2
 import pytest
 
-from tests.support.database import execute
+from tests.support.database import Activity, execute
 from tests.support.keyserver import KeyServer
 from tests.support.process import Server, production_options, running_server, variables
 from tests.support.service import Person
@@ -58,8 +56,10 @@ def test_requests_in_flight_finish_and_the_process_ends(
     ):
         alice, bob = Person(client, key), Person(client, key)
         task = alice.create()["id"]
-        with closing(psycopg2.connect(database_url)) as holder, holder, holder.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM tasks WHERE id = %s FOR UPDATE", [task])
+        with (
+            closing(Activity(database_url)) as activity,
+            activity.locking(f"SELECT FROM tasks WHERE id = {task} FOR UPDATE"),
+        ):
             waiting = [
                 threads.submit(alice.tasks, "PATCH", task, json={"title": "late"}) for _ in range(5)
             ]
@@ -98,10 +98,10 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
         alice = Person(client, key)
         for _ in range(50):
             task = alice.create(description="y" * 9_000)["id"]
-        holder = psycopg2.connect(database_url)
-        peers = []
-        with closing(holder), holder.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM tasks WHERE id = %s FOR UPDATE", [task])
+        with closing(Activity(database_url)) as activity, ExitStack() as opened:
+            opened.enter_context(
+                activity.locking(f"SELECT FROM tasks WHERE id = {task} FOR UPDATE")
+            )
             unfinished = request(alice.id, alice.token, "POST", body={"title": "never"})[:-1]
             for sent in (
                 *[request(alice.id, alice.token, "GET")] * 5,
@@ -109,15 +109,10 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
                 unfinished,
                 unfinished[:50],
             ):
-                peer = socket.socket()
-                peers.append(peer)
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                peer.connect((client.base_url.host, client.base_url.port or 80))
+                peer = opened.enter_context(connect(server.url, is_small=True))
                 peer.sendall(sent)
             time.sleep(0.3)
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(10) in ENDED
             assert time.monotonic() - began > 0.9
-        for peer in peers:
-            peer.close()

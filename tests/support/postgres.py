@@ -1,14 +1,11 @@
 """A PostgreSQL of a test's own, which can be stopped, killed, hung and started again."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from sandbox.postgres import Postgres, running_postgres
-from tests.support.database import execute
+from sandbox.postgres import Postgres
+from tests.support.database import execute, wait_until
 
 
 class OwnPostgres(Postgres):
@@ -31,10 +28,7 @@ class OwnPostgres(Postgres):
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
         )
         assert ended
-        deadline = time.monotonic() + 10
-        while any(psutil.pid_exists(pid) for pid, _ in ended):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_until(lambda: not any(psutil.pid_exists(pid) for pid, _ in ended))
 
     def crash(self) -> None:
         """Kill one backend with -9: PostgreSQL ends all others, and reads its journal again."""
@@ -73,17 +67,3 @@ class OwnPostgres(Postgres):
         pid = (self.data / "postmaster.pid").read_text().splitlines()[0]
         postmaster = psutil.Process(int(pid))
         return [postmaster, *postmaster.children()]
-
-
-@contextmanager
-def running_own_postgres(folder: Path) -> Iterator[OwnPostgres]:
-    """Run a PostgreSQL on a folder that is made for it, and deleted in the end."""
-    with running_postgres(folder, keep=False) as url:
-        # Its processes are killed, the machine is not.
-        execute(url, "ALTER SYSTEM SET fsync = off")
-        execute(url, "SELECT pg_reload_conf()")
-        postgres = OwnPostgres(folder)
-        try:
-            yield postgres
-        finally:
-            postgres.go_on()

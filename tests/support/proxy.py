@@ -4,7 +4,6 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -34,8 +33,6 @@ class PostgresProxy:
         """Do that for one statement only, the first one."""
         self.terminate: str | None = None
         """Respond to a statement that has this in it as a server that is shut down does."""
-        self.delay = 0.0
-        """Seconds that whatever passes takes longer, in either direction."""
         self._forgotten: set[tuple[socket.socket, socket.socket]] = set()
 
     @property
@@ -90,37 +87,27 @@ class PostgresProxy:
         self.cut()
 
     def _pass_on(self, downstream: socket.socket, upstream: socket.socket) -> None:
-        self._pairs.add((downstream, upstream))
+        pair = downstream, upstream
+        self._pairs.add(pair)
         messages = _Messages()
         swallowing = False
-        with downstream, upstream:
+        with downstream, upstream, suppress(OSError):
             while True:
-                ready, _, _ = select.select([downstream, upstream], [], [])
+                ready, _, _ = select.select(pair, [], [])
                 for source in ready:
-                    try:
-                        received = source.recv(65536)
-                    except OSError:
-                        received = b""
+                    received = source.recv(65536)
                     self._open.wait()
-                    if received and (downstream, upstream) in self._forgotten:
+                    if received and pair in self._forgotten:
                         continue
-                    time.sleep(self.delay)
                     if source is downstream:
                         statements = messages.read(received)
                         self.statements += statements
                         swallowing = swallowing or self._swallows(statements)
                         if self._ends(downstream, statements):
-                            received = b""
-                    elif swallowing:
-                        received = b""
-                    if not received:
-                        self._pairs.discard((downstream, upstream))
+                            return
+                    if not received or (source is upstream and swallowing):
                         return
-                    try:
-                        (upstream if source is downstream else downstream).sendall(received)
-                    except OSError:
-                        self._pairs.discard((downstream, upstream))
-                        return
+                    (upstream if source is downstream else downstream).sendall(received)
 
     def _swallows(self, statements: list[str]) -> bool:
         if not _have(statements, self.swallow):
@@ -142,25 +129,24 @@ class _Messages:
     """Reads what a client says (PostgreSQL's protocol 3.0, chapter "Message Flow")."""
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._started = False
+        # In place of the type that the first message does not have.
+        self._buffer = b"?"
 
     def read(self, received: bytes) -> list[str]:
         """Return the statements that end in these bytes."""
         self._buffer += received
         statements: list[str] = []
-        while True:
-            header = 1 if self._started else 0
-            if len(self._buffer) < header + 4:
-                return statements
-            (length,) = struct.unpack_from("!i", self._buffer, header)
-            if len(self._buffer) < header + length:
-                return statements
-            message, self._buffer = self._buffer[: header + length], self._buffer[header + length :]
-            if not self._started:
-                self._started = struct.unpack_from("!i", message, 4)[0] == _STARTUP
-            elif message[:1] == b"Q":
+        while len(self._buffer) >= 5:
+            end = 1 + struct.unpack_from("!i", self._buffer, 1)[0]
+            if len(self._buffer) < end:
+                break
+            message, self._buffer = self._buffer[:end], self._buffer[end:]
+            if message[:1] == b"Q":
                 statements.append(message[5:-1].decode())
+            elif message[:1] == b"?" and struct.unpack_from("!i", message, 5)[0] != _STARTUP:
+                # A request for TLS, after which it starts again.
+                self._buffer = b"?" + self._buffer
+        return statements
 
 
 def _have(statements: list[str], part: str | None) -> bool:
