@@ -12,6 +12,7 @@ def assert_problem(response: httpx.Response, status: int, *fields: str) -> None:
     assert response.status_code == status, (response.status_code, response.text)
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"]
+    assert_not_stored(response)
     problem = response.json()
     expected = {"type", "title", "status", "detail"} | ({"errors"} if status == 400 else set())
     assert set(problem) == expected
