@@ -43,7 +43,7 @@ def test_a_server_is_verified_with_the_certificates_of_the_system(
 
     with running_pgbouncer(direct, tmp_path) as (url, _):
         with running_server(tmp_path, {**address("localhost"), **trusting}) as server:
-            assert httpx.get(f"{server.url}/health/ready").status_code == 200
+            assert server.client.get("/health/ready").status_code == 200
         for environment, cause in (
             (address("localhost"), "certificate verify failed"),
             ({**address("127.0.0.1"), **trusting}, "does not match host name"),

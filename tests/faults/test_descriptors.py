@@ -5,7 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -36,9 +35,8 @@ def test_a_descriptor_of_a_dead_connection_is_never_watched_when_a_client_has_it
         running_proxy(database_url) as proxy,
         running_server(tmp_path, variables(proxy.url, key_server.url), *options) as server,
         ThreadPoolExecutor(3 * READERS) as threads,
-        httpx.Client(base_url=server.url, timeout=30) as client,
     ):
-        alice = Person(client, key)
+        alice = Person(server.client, key)
         done = threading.Event()
 
         def read_tasks() -> set[int]:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.database import Activity, execute
@@ -51,10 +50,9 @@ def test_requests_in_flight_finish_and_the_process_ends(
     environment = variables(database_url, key_server.url)
     with (
         running_server(tmp_path, environment, *production_options()) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
         ThreadPoolExecutor(2 * CLIENTS) as threads,
     ):
-        alice, bob = Person(client, key), Person(client, key)
+        alice, bob = Person(server.client, key), Person(server.client, key)
         task = alice.create()["id"]
         with (
             closing(Activity(database_url)) as activity,
@@ -91,11 +89,9 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
 ) -> None:
     """Clients that do not read, a client that does not finish its request, and a slow statement."""
     options = production_options(timeout_graceful_shutdown="1")
-    with (
-        running_server(tmp_path, variables(database_url, key_server.url), *options) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
-    ):
-        alice = Person(client, key)
+    environment = variables(database_url, key_server.url)
+    with running_server(tmp_path, environment, *options) as server:
+        alice = Person(server.client, key)
         for _ in range(50):
             task = alice.create(description="y" * 9_000)["id"]
         with closing(Activity(database_url)) as activity, ExitStack() as opened:

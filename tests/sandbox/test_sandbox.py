@@ -19,7 +19,7 @@ import pytest
 
 from tests.examples.test_mcp import Assistant
 from tests.support.database import execute
-from tests.support.process import running_process
+from tests.support.process import running_server
 from tests.support.programs import need_package
 
 pytestmark = pytest.mark.slow
@@ -153,8 +153,8 @@ def test_postgres_alone_serves_the_service_and_better_auth(
         *service, create_database, front_end = lines
         (tmp_path / ".env").write_text("\n".join(service))
         account = {"email": "me@example.com", "password": "a long enough one"}
-        with running_process(tmp_path, {}) as (client, _):
-            assert client.post("/api/auth/signup", json=account).status_code == 201
+        with running_server(tmp_path, {}) as server:
+            assert server.client.post("/api/auth/signup", json=account).status_code == 201
         subprocess.run(["sh", "-c", create_database], check=True)
         better_auth = front_end.removeprefix("DATABASE_URL=")
         assert execute(better_auth, "SELECT current_database()") == [("better_auth",)]

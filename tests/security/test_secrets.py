@@ -21,7 +21,7 @@ from tests.conftest import MakeDatabase
 from tests.support.collector import Collector, attributes, running_collector
 from tests.support.database import execute, wait_until
 from tests.support.keyserver import KeyServer, running_key_server
-from tests.support.process import ROOT, running_process, variables
+from tests.support.process import ROOT, running_server, variables
 from tests.support.proxy import PostgresProxy, running_proxy
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
@@ -150,11 +150,11 @@ def output(
         }
         output = Output(collector, {"database": [address, secret], "hash": ["$2b$"]})
         folder = tmp_path_factory.mktemp("secrets")
-        with running_process(folder, environment) as (client, lines):
-            client.event_hooks["response"].append(output.responses.append)
-            use_tasks(output, client, key, key_server, database_url)
-            use_secrets(output, client, key, proxy, database_url)
-        output.log += lines
+        with running_server(folder, environment) as server:
+            server.client.event_hooks["response"].append(output.responses.append)
+            use_tasks(output, server.client, key, key_server, database_url)
+            use_secrets(output, server.client, key, proxy, database_url)
+        output.log += server.log.read_text().splitlines(keepends=True)
         yield output
 
 

@@ -9,7 +9,7 @@ from core.migrations import upgrade
 from tests.conftest import MakeDatabase
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
-from tests.support.process import ROOT, failed_start, running_process, variables
+from tests.support.process import ROOT, failed_start, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
@@ -42,7 +42,8 @@ def test_the_release_before_runs_on_a_newer_schema(
     assert "the database's schema is of another release" in said
 
     rolled_back = {**environment, "MIGRATE_ON_START": "false"}
-    with running_process(tmp_path, rolled_back) as (client, _):
+    with running_server(tmp_path, rolled_back) as server:
+        client = server.client
         account = {"email": "me@example.com", "password": "a long enough one"}
         assert client.post("/api/auth/signup", json=account).status_code == 201
         person = Person(client, key)

@@ -4,16 +4,15 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import httpx
 
 from core.settings import Settings
+from tests.support.database import wait_until
 from tests.support.tokens import AUDIENCE, ISSUER
 
 ROOT = Path(__file__).parents[2]
@@ -77,13 +76,13 @@ def failed_start(folder: Path, environment: Mapping[str, str], *options: str) ->
     return process.returncode, output
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A running uvicorn, and the file of its log."""
 
     process: subprocess.Popen[str]
     url: str
     log: Path
+    client: httpx.Client
 
 
 @contextmanager
@@ -91,30 +90,19 @@ def running_server(folder: Path, environment: Mapping[str, str], *options: str) 
     """Run uvicorn; what is left of it in the end is terminated, and killed when that takes long."""
     path = folder / "log"
     with path.open("w") as log, start(folder, environment, *options, log=log) as process:
+
+        def is_ready() -> bool:
+            assert process.poll() is None, path.read_text()
+            return _READY.search(path.read_text()) is not None
+
         try:
-            deadline = time.monotonic() + 60
-            while (ready := _READY.search(path.read_text())) is None:
-                assert process.poll() is None, path.read_text()
-                assert time.monotonic() < deadline, path.read_text()
-                time.sleep(0.02)
-            yield Server(process, ready[1], path)
+            wait_until(is_ready, 60)
+            url = _READY.findall(path.read_text())[0]
+            with httpx.Client(base_url=url, timeout=30) as client:
+                yield Server(process, url, path, client)
         finally:
             process.terminate()
             try:
                 process.wait(20)
             finally:
                 process.kill()
-
-
-@contextmanager
-def running_process(
-    folder: Path, environment: Mapping[str, str], *options: str
-) -> Iterator[tuple[httpx.Client, list[str]]]:
-    """Run uvicorn; yield a client, and a list that has the lines of its log at the end."""
-    lines: list[str] = []
-    with (
-        running_server(folder, environment, *options) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
-    ):
-        yield client, lines
-    lines += server.log.read_text().splitlines(keepends=True)
