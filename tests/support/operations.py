@@ -100,8 +100,7 @@ class Operation:
         create = Operation("POST", collection)
         response = person.call("POST", create.url(), json=create.body)
         assert response.status_code == 201, response.text
-        created: int = response.json()["id"]
-        return created
+        return int(response.json()["id"])
 
 
 OPERATIONS: Final = [

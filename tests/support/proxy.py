@@ -102,27 +102,18 @@ class PostgresProxy:
                     if source is downstream:
                         statements = messages.read(received)
                         self.statements += statements
-                        swallowing = swallowing or self._swallows(statements)
-                        if self._ends(downstream, statements):
+                        if self.swallow and self.swallow in " ".join(statements):
+                            swallowing = True
+                            self.swallow = None if self.swallows_once else self.swallow
+                        if self.terminate and self.terminate in " ".join(statements):
+                            downstream.sendall(_FATAL)
+                            # Closed with a reset: what the client still sends meets an error.
+                            linger = struct.pack("ii", 1, 0)
+                            downstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                             return
                     if not received or (source is upstream and swallowing):
                         return
                     (upstream if source is downstream else downstream).sendall(received)
-
-    def _swallows(self, statements: list[str]) -> bool:
-        if not _have(statements, self.swallow):
-            return False
-        self.swallow = None if self.swallows_once else self.swallow
-        return True
-
-    def _ends(self, downstream: socket.socket, statements: list[str]) -> bool:
-        """Close the connection as a server does, if a statement has `terminate` in it."""
-        if not _have(statements, self.terminate):
-            return False
-        downstream.sendall(_FATAL)
-        # Closed with a reset: what the client still sends meets an error.
-        downstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        return True
 
 
 class _Messages:
@@ -147,10 +138,6 @@ class _Messages:
                 # A request for TLS, after which it starts again.
                 self._buffer = b"?" + self._buffer
         return statements
-
-
-def _have(statements: list[str], part: str | None) -> bool:
-    return part is not None and any(part in each for each in statements)
 
 
 def _connect(url: URL) -> socket.socket:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, Final
 
 import httpx
@@ -42,19 +42,6 @@ def make_settings(database_url: str, jwks_url: str, **changes: Any) -> Settings:
     )
 
 
-def adapted(app: FastAPI, adapt: Adapt) -> FastAPI:
-    """Have the application adapted once it has started."""
-    inner = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        async with inner(app) as state, adapt(app):
-            yield state
-
-    app.router.lifespan_context = lifespan
-    return app
-
-
 def replacing(**parts: Callable[[], object]) -> Adapt:
     """Replace parts of an application, by their names in `app.state`, with what these return."""
 
@@ -69,8 +56,6 @@ def replacing(**parts: Callable[[], object]) -> Adapt:
 
 quick_hashes: Final = replacing(hasher=lambda: PasswordHasher(rounds=4))
 """Hash passwords at bcrypt's lowest cost, for tests that are not about it."""
-
-
 SHORT: Final = Timeouts(connect=0.5, statement=0.5)
 
 
@@ -96,8 +81,14 @@ def running_service(
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = create_app(settings)
-    if adapt is not None:
-        app = adapted(app, adapt)
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with inner(app) as state, adapt(app) if adapt else nullcontext():
+            yield state
+
+    app.router.lifespan_context = lifespan
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, **uvicorn_options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -134,24 +125,21 @@ class Person:
         suffix = f"/{path}" if path != "" else ""
         return self.call(method, f"/api/{self.id}/tasks{suffix}", **options)
 
-    def create(self, **task: Any) -> dict[str, Any]:
+    def create(self, **task: Any) -> Any:
         """Make a task."""
         response = self.tasks("POST", json={"title": "a task", **task})
         assert response.status_code == 201, response.text
-        created: dict[str, Any] = response.json()
-        return created
+        return response.json()
 
-    def account(self) -> dict[str, Any]:
+    def account(self) -> Any:
         """Return the account as the service shows it."""
-        account: dict[str, Any] = self.call("GET", "/api/auth/me").json()
-        return account
+        return self.call("GET", "/api/auth/me").json()
 
-    def export(self) -> dict[str, Any]:
+    def export(self) -> Any:
         """Return everything that is stored about the person."""
         response = self.call("GET", "/api/auth/me/export")
         assert response.status_code == 200, response.text
-        export: dict[str, Any] = response.json()
-        return export
+        return response.json()
 
 
 def at_once[T](count: int, work: Callable[[int], T]) -> list[T]:

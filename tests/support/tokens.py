@@ -16,8 +16,11 @@ ISSUER = "http://localhost:3000"
 AUDIENCE = "http://localhost:3000"
 
 _HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
-_CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
-_CURVE_NAMES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_CURVES: dict[str, tuple[str, ec.EllipticCurve]] = {
+    "ES256": ("P-256", ec.SECP256R1()),
+    "ES384": ("P-384", ec.SECP384R1()),
+    "ES512": ("P-521", ec.SECP521R1()),
+}
 
 
 def base64url(value: bytes) -> str:
@@ -40,18 +43,13 @@ class SigningKey:
         self.kid = kid or uuid4().hex
         self.sign: Callable[[bytes], bytes]
         if algorithm in ("EdDSA", "Ed25519"):
-            ed = Ed25519PrivateKey.generate()
-            self.private: Any = ed
-            self.sign = ed.sign
-            members = {
-                "kty": "OKP",
-                "crv": "Ed25519",
-                "x": base64url(ed.public_key().public_bytes_raw()),
-            }
+            self.private: Any = Ed25519PrivateKey.generate()
+            self.sign = self.private.sign
+            x = base64url(self.private.public_key().public_bytes_raw())
+            members = {"kty": "OKP", "crv": "Ed25519", "x": x}
         elif algorithm.startswith("ES"):
-            curve = _CURVES[algorithm]
-            elliptic = ec.generate_private_key(curve)
-            self.private = elliptic
+            name, curve = _CURVES[algorithm]
+            elliptic = self.private = ec.generate_private_key(curve)
             size = (curve.key_size + 7) // 8
             hashing = _HASHES[algorithm[2:]]
 
@@ -61,15 +59,10 @@ class SigningKey:
 
             self.sign = sign_elliptic
             point = elliptic.public_key().public_numbers()
-            members = {
-                "kty": "EC",
-                "crv": _CURVE_NAMES[algorithm],
-                "x": number(point.x, size),
-                "y": number(point.y, size),
-            }
+            x, y = number(point.x, size), number(point.y, size)
+            members = {"kty": "EC", "crv": name, "x": x, "y": y}
         else:
-            prime = rsa.generate_private_key(65537, bits)
-            self.private = prime
+            prime = self.private = rsa.generate_private_key(65537, bits)
             hashing = _HASHES[algorithm[2:]]
             self.sign = lambda message: prime.sign(message, padding.PKCS1v15(), hashing)
             numbers = prime.public_key().public_numbers()
@@ -77,10 +70,13 @@ class SigningKey:
         self.jwk: dict[str, Any] = {"kid": self.kid, "alg": algorithm, **members}
 
     def token(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """Sign a token; claims and header members are added to good ones, None leaves one out."""
+        """Sign a token; claims and header fields are added to good ones, None leaves one out."""
+        parts = (
+            {"alg": self.algorithm, "kid": self.kid, **(header or {})},
+            {**good_claims(), **claims},
+        )
         return self.raw_token(
-            _merged({"alg": self.algorithm, "kid": self.kid}, header or {}),
-            _merged(good_claims(), claims),
+            *({name: each for name, each in part.items() if each is not None} for part in parts)
         )
 
     def raw_token(self, header: object, claims: object) -> str:
@@ -111,7 +107,3 @@ def good_claims() -> dict[str, Any]:
         "iat": now,
         "exp": now + 900,
     }
-
-
-def _merged(members: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in {**members, **changes}.items() if value is not None}
