@@ -27,29 +27,16 @@ pytestmark = pytest.mark.serial
 RELEASE_1 = "e09f22c"
 """The commit of release 1.0."""
 
-ENDED = (0, -signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def release_1(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Return the options of uvicorn that run release 1.0, from this repository's history."""
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", RELEASE_1], check=True, capture_output=True
-    ).stdout
-    folder = tmp_path_factory.mktemp("release") / "1.0"
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
-    return ("--app-dir", str(folder))
-
 
 def test_a_rolling_upgrade_and_the_way_back_under_load_fail_no_request_and_lose_nothing(
-    release_1: tuple[str, ...],
-    make_database: MakeDatabase,
-    key_server: KeyServer,
-    key: SigningKey,
-    tmp_path: Path,
+    make_database: MakeDatabase, key_server: KeyServer, key: SigningKey, tmp_path: Path
 ) -> None:
     """The new release migrates while two processes of release 1.0 serve."""
+    # From this repository's history.
+    archive = subprocess.check_output(["git", "-C", str(ROOT), "archive", RELEASE_1])
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(tmp_path / "1.0", filter="data")
+    release_1 = ("--app-dir", str(tmp_path / "1.0"))
     database_url = make_database()
     with ExitStack() as running:
         three = running.enter_context(replicas(tmp_path, variables(database_url, key_server.url)))
@@ -65,7 +52,7 @@ def test_a_rolling_upgrade_and_the_way_back_under_load_fail_no_request_and_lose_
             with load(url, key, database_url) as responses:
                 time.sleep(0.5)
                 for each in three:
-                    assert each.end() in ENDED
+                    assert each.end() in (0, -signal.SIGTERM)
                     each.options = options
                     each.start()
                     each.await_ready()

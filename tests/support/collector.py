@@ -34,22 +34,16 @@ class Collector:
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, Any]], float]:
         """Return the last values of a metric, by their attributes; counts for a histogram."""
-        metrics = [
-            metric
+        return {
+            frozenset(attributes(point).items()): float(getattr(point, value))
             for path, body in self.received
             if path == "/v1/metrics"
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == name
-        ]
-        return {
-            frozenset(attributes(point).items()): value
-            for metric in metrics
-            for point, value in [
-                *((each, float(each.as_int)) for each in metric.sum.data_points),
-                *((each, float(each.count)) for each in metric.histogram.data_points),
-            ]
+            for data, value in ((metric.sum, "as_int"), (metric.histogram, "count"))
+            for point in data.data_points
         }
 
 
@@ -74,5 +68,4 @@ def running_collector() -> Iterator[Collector]:
             self.end_headers()
 
     with running_server(Handler) as origin:
-        collector = Collector(origin)
-        yield collector
+        yield (collector := Collector(origin))
