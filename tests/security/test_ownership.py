@@ -229,26 +229,6 @@ class Ownership(RuleBasedStateMachine):
                     contents.add(content_of(response))
             assert len(contents) == 1
 
-    @rule(other=people, operation=st.sampled_from(OWNED), pick=picks)
-    def use_the_address_of_another_in_a_token(
-        self, other: int, operation: Operation, pick: int
-    ) -> None:
-        """Use a new subject with another's e-mail address, a broken token, and none."""
-        owner = self.users[other]
-        token = self.key.token(email=owner.email)
-        for headers, status in (
-            ({"Authorization": f"Bearer {token}"}, 403),
-            ({"Authorization": owner.headers["Authorization"][:-4] + "AAAA"}, 401),
-            ({}, 401),
-        ):
-            contents = set()
-            for name, task_id in ((owner.id, owner.pick(pick) or 1), (MAX_ID - pick, MAX_ID)):
-                url = operation.url(name, task_id)
-                response = self.send(None, operation.method, url, operation.body, **headers)
-                assert_problem(response, status)
-                contents.add(content_of(response))
-            assert len(contents) == 1
-
     @invariant()
     def each_user_sees_their_own_tasks_unchanged_and_no_other(self) -> None:
         for user in self.users:

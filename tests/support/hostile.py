@@ -248,24 +248,22 @@ CLAIMS_FIELDS: dict[str, list[Any]] = {
     "iat": [*NOT_NUMBERS, *NOT_YET],
     "email": [1, True, ["a@example.com"], {"address": "a@example.com"}],
 }
-SIGNATURES: dict[str, list[Callable[[bytes], bytes]]] = {
-    "EdDSA": [
-        *(lambda s: s[:-1], lambda s: s[:32], lambda s: s[:1], lambda s: s + b"\0"),
-        *(lambda s: b"\0" + s, lambda s: s * 2, lambda s: s[::-1], lambda s: s[32:] + s[:32]),
-        *(lambda _: bytes(64), lambda _: b"\1" + bytes(63), lambda _: b"\xff" * 64, plus_order),
-        lambda s: base64url(s).encode(),
-    ],
+SIGNATURES: list[Callable[[bytes], bytes]] = [
+    *(lambda s: s[:-1], lambda s: s[: len(s) // 2], lambda s: s[:1], lambda s: s + b"\0"),
+    *(lambda s: b"\0" + s, lambda s: s * 2, lambda s: s[::-1], lambda s: base64url(s).encode()),
+    *(lambda s: bytes(len(s)), lambda s: b"\xff" * len(s), lambda s: bytes(len(s) - 1) + b"\1"),
+    # Of both halves, which are numbers or points: exchanged, either one zero, both one.
+    *(lambda s: s[len(s) // 2 :] + s[: len(s) // 2], lambda s: (bytes(len(s) // 2) + s)[: len(s)]),
+    *(
+        lambda s: s[: len(s) // 2].ljust(len(s), b"\0"),
+        lambda s: b"\1".rjust(len(s) // 2, b"\0") * 2,
+    ),
+]
+OTHER_SIGNATURES: dict[str, list[Callable[[bytes], bytes]]] = {
+    "EdDSA": [lambda _: b"\1" + bytes(63), plus_order],
     "ES256": [
-        *(lambda _: bytes(64), lambda s: bytes(32) + s[32:], lambda s: s[:32] + bytes(32)),
-        *(lambda _: (bytes(31) + b"\1") * 2, lambda _: P256_ORDER.to_bytes(32, "big") * 2),
-        *(lambda s: s[32:] + s[:32], lambda s: s[:-1], lambda s: s + b"\0"),
+        lambda _: P256_ORDER.to_bytes(32, "big") * 2,
         lambda s: b"\0" + s[:32] + b"\0" + s[32:],
-    ],
-    "ES384": [lambda _: bytes(96)],
-    "ES512": [lambda _: bytes(132)],
-    "RS256": [
-        *(lambda s: bytes(len(s)), lambda s: bytes(len(s) - 1) + b"\1", lambda s: b"\xff" * len(s)),
-        *(lambda s: s[:-1], lambda s: b"\0" + s, lambda s: s + b"\0"),
     ],
 }
 SECRETS: dict[str, Callable[[SigningKey], bytes]] = {
@@ -300,7 +298,9 @@ WRONGLY_SIGNED: dict[str, Forge] = {
             ("RS256", "RS256", "ES256"),
         ]
     },
-    "RS512 by a key of RS256": private("RS512", "RS256", padding.PKCS1v15(), hashes.SHA512()),
+    "RS512 by a key whose alg is RS256": private(
+        "RS512", "RS256", padding.PKCS1v15(), hashes.SHA512()
+    ),
     "SHA-512 as RS256": private("RS256", "RS256", padding.PKCS1v15(), hashes.SHA512()),
     "SHA-1 as RS256": private("RS256", "RS256", padding.PKCS1v15(), hashes.SHA1()),  # noqa: S303
     "RSA-PSS as PS256": private("PS256", "RS256", PSS, hashes.SHA256()),
@@ -370,8 +370,8 @@ HOSTILE: dict[str, Forge] = {
     },
     **{
         f"signature {number} of {algorithm}": signature(algorithm, change)
-        for algorithm, changes in SIGNATURES.items()
-        for number, change in enumerate(changes)
+        for algorithm in ("EdDSA", "ES256", "ES384", "ES512", "RS256")
+        for number, change in enumerate([*SIGNATURES, *OTHER_SIGNATURES.get(algorithm, [])])
     },
     **{f"signed: {way}": forge for way, forge in WRONGLY_SIGNED.items()},
 }
