@@ -11,12 +11,12 @@ from uuid import uuid4
 import httpx
 import psycopg2
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from core.migrations import upgrade
 from sandbox.postgres import running_postgres
 from tests.support.database import execute
-from tests.support.fuzzing import load_profile
 from tests.support.keyserver import KeyServer, running_key_server
 from tests.support.proxy import PostgresProxy, running_proxy
 from tests.support.service import Adapt, Person, make_settings, quick_hashes, running_service
@@ -35,7 +35,10 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL that all workers of this run share, unless CI names its own."""
-    load_profile()
+    # The same examples in each run, unless `scripts/fuzz` has chosen a seed.
+    is_fixed = "FUZZ" not in os.environ
+    settings.register_profile("todo", derandomize=is_fixed, database=None, print_blob=True)
+    settings.load_profile("todo")
     if hasattr(config, "workerinput"):
         return
     if "TEST_DATABASE_URL" in os.environ:
@@ -131,8 +134,8 @@ def key_server(key: SigningKey) -> Iterator[KeyServer]:
 @pytest.fixture(scope="session")
 def client(database_url: str, key_server: KeyServer) -> Iterator[httpx.Client]:
     """Run the service that the tests of one worker share; each test brings its own people."""
-    settings = make_settings(database_url, key_server.url)
-    with running_service(settings, adapt=quick_hashes) as client:
+    shared = make_settings(database_url, key_server.url)
+    with running_service(shared, adapt=quick_hashes) as client:
         yield client
 
 
@@ -147,8 +150,8 @@ def serve(database_url: str, key_server: KeyServer) -> Iterator[Serve]:
             adapt: Adapt | None = None,
             **changes: Any,
         ) -> httpx.Client:
-            settings = make_settings(url, jwks_url, **changes)
-            return stack.enter_context(running_service(settings, adapt=adapt))
+            own = make_settings(url, jwks_url, **changes)
+            return stack.enter_context(running_service(own, adapt=adapt))
 
         yield serve
 

@@ -57,9 +57,7 @@ def at_once(count: int, call: Callable[[], httpx.Response]) -> list[httpx.Respon
     return [each.result() for each in calls]
 
 
-@pytest.mark.parametrize(
-    "fault", [OwnPostgres.end_backends, OwnPostgres.crash, OwnPostgres.restart, OwnPostgres.kill]
-)
+@pytest.mark.parametrize("fault", [OwnPostgres.end_backends, OwnPostgres.restart, OwnPostgres.kill])
 def test_of_a_burst_of_writes_nothing_is_lost_and_nothing_made_twice(
     own_postgres: OwnPostgres,
     client: httpx.Client,

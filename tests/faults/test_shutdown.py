@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,25 +22,23 @@ ENDED = (0, -signal.SIGTERM)
 CLIENTS = 20
 
 
-def write_until_closed(
-    server: Server, person: Person, name: str, running: threading.Barrier
-) -> dict[str, int]:
-    """Write on one connection without a pause, and return the status of each title.
+def write_until_closed(server: Server, person: Person, running: threading.Barrier) -> int:
+    """Write on one connection without a pause, and return how many tasks were created.
 
     The connection may end only after a response with `Connection: close`.
     """
-    statuses = {}
+    asked = request(person.id, person.token, "POST", body={"title": "a task"})
     with connect(server.url) as peer, peer.makefile("rb") as responses:
-        for number in range(1_000_000):
-            title = f"{name}-{number}"
-            peer.sendall(request(person.id, person.token, "POST", body={"title": title}))
-            statuses[title], headers, _ = read_response(responses)
-            if number == 0:
+        for number in count(1):
+            peer.sendall(asked)
+            status, headers, _ = read_response(responses)
+            assert status == 201
+            if number == 1:
                 running.wait(20)
             if headers.get("connection") == "close":
-                assert responses.read() == b""
-                return statuses
-    raise AssertionError("the connection never ended")
+                break
+        assert responses.read() == b""
+    return number
 
 
 @pytest.mark.serial
@@ -56,21 +55,18 @@ def test_requests_in_flight_finish_and_the_process_ends(
         task = alice.create()["id"]
         with (
             closing(Activity(database_url)) as activity,
-            activity.locking(f"SELECT FROM tasks WHERE id = {task} FOR UPDATE"),
+            activity.locking("SELECT FROM tasks FOR UPDATE"),
         ):
             waiting = [
                 threads.submit(alice.tasks, "PATCH", task, json={"title": "late"}) for _ in range(5)
             ]
             writing = [
-                threads.submit(write_until_closed, server, bob, str(number), running)
-                for number in range(CLIENTS)
+                threads.submit(write_until_closed, server, bob, running) for _ in range(CLIENTS)
             ]
             running.wait(20)
             time.sleep(0.5)
             server.process.send_signal(signal.SIGTERM)
-            statuses = {
-                title: status for each in writing for title, status in each.result().items()
-            }
+            created = sum(each.result() for each in writing)
             assert not any(each.done() for each in waiting)
             with pytest.raises(ConnectionRefusedError):
                 connect(server.url)
@@ -78,9 +74,8 @@ def test_requests_in_flight_finish_and_the_process_ends(
         assert {each.result().headers["connection"] for each in waiting} == {"close"}
         # Long before the grace time (30 seconds) ends.
         assert server.process.wait(15) in ENDED
-    rows = execute(database_url, "SELECT title FROM tasks WHERE user_id = %s", bob.id)
-    assert set(statuses.values()) == {201}
-    assert sorted(title for (title,) in rows) == sorted(statuses)
+    ((stored,),) = execute(database_url, "SELECT count(*) FROM tasks WHERE user_id = %s", bob.id)
+    assert stored == created
 
 
 @pytest.mark.serial
@@ -95,9 +90,7 @@ def test_clients_that_delay_shutdown_are_disconnected_after_the_grace_time(
         for _ in range(50):
             task = alice.create(description="y" * 9_000)["id"]
         with closing(Activity(database_url)) as activity, ExitStack() as opened:
-            opened.enter_context(
-                activity.locking(f"SELECT FROM tasks WHERE id = {task} FOR UPDATE")
-            )
+            opened.enter_context(activity.locking("SELECT FROM tasks FOR UPDATE"))
             unfinished = request(alice.id, alice.token, "POST", body={"title": "never"})[:-1]
             for sent in (
                 *[request(alice.id, alice.token, "GET")] * 5,

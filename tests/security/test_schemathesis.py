@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 CONFIGURATION = """
 headers = {{ Authorization = "Bearer {token}" }}
 continue-on-failure = true
-seed = 5
+seed = {seed}
 
 [parameters]
 "path.user_id" = "me"
@@ -95,6 +95,7 @@ def test_schemathesis_finds_no_failure(
     service = serve(own_database)
     alice, leaving, clearing, deleting = (Person(service, key) for _ in range(4))
     configuration = CONFIGURATION.format(
+        seed=os.environ.get("FUZZ", "5"),
         token=alice.token,
         task=alice.create()["id"],
         leaving=leaving.token,

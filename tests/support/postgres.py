@@ -30,15 +30,6 @@ class OwnPostgres(Postgres):
         assert ended
         wait_until(lambda: not any(psutil.pid_exists(pid) for pid, _ in ended))
 
-    def crash(self) -> None:
-        """Kill one backend with -9: PostgreSQL ends all others, and reads its journal again."""
-        (pid,) = execute(
-            self.url,
-            "SELECT pid FROM pg_stat_activity"
-            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1",
-        )[0]
-        psutil.Process(pid).kill()
-
     def kill(self) -> None:
         """Kill the postmaster with -9, and start another one once its backends have noticed."""
         postmaster, *others = self._processes()

@@ -23,13 +23,17 @@ def request(user: object, token: str, method: str, path: object = "", body: obje
     return "\r\n".join((*head, "", "")).encode() + content
 
 
-def connect(url: str | httpx.URL, *, is_small: bool = False) -> socket.socket:
-    """Open a connection; where it is small, most of a response waits in the service."""
+def connect(url: str | httpx.URL, source: str = "", *, is_small: bool = False) -> socket.socket:
+    """Open a connection, perhaps from another address of this machine.
+
+    Where it is small, most of a response waits in the service.
+    """
     address = httpx.URL(url)
     peer = socket.socket()
     if is_small:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     peer.settimeout(30)
+    peer.bind((source, 0))
     peer.connect((address.host, address.port or 80))
     return peer
 
