@@ -239,8 +239,12 @@ class Ownership(RuleBasedStateMachine):
 def test_no_sequence_of_requests_reaches_the_tasks_of_another_user(
     client: httpx.Client, key: SigningKey
 ) -> None:
+    class Attack(Ownership):
+        def __init__(self) -> None:
+            super().__init__(client, key)
+
     run_state_machine_as_test(
-        lambda: Ownership(client, key),
+        Attack,
         settings=settings(
             max_examples=30,
             stateful_step_count=20,

@@ -124,6 +124,15 @@ def signed(algorithm: str, kid_of: str, sign: Sign) -> Forge:
     return forge
 
 
+def signer(by: str, of: Callable[[bytes], bytes] = bytes) -> Sign:
+    """Sign with the key of that name, and perhaps something else than the text."""
+    return lambda keys, text: keys[by].sign(of(text))
+
+
+def decoded(text: bytes) -> bytes:
+    return b".".join(base64.urlsafe_b64decode(each + b"===") for each in text.split(b"."))
+
+
 def signature(algorithm: str, change: Callable[[bytes], bytes]) -> Forge:
     """Change the signature of a good token."""
     return signed(algorithm, algorithm, lambda keys, text: change(keys[algorithm].sign(text)))
@@ -197,7 +206,7 @@ NOT_JSON_OBJECTS: dict[str, Callable[[str], str | bytes]] = {
     "nested objects": added('"x": ' + '{"a":' * 2000),
     **{number: added(f'"x": {number}') for number in ("NaN", "Infinity", "-Infinity", "9" * 5000)},
     **{f"{raw!a} in a string": added(f'"x": "{raw}"') for raw in ("\0", "\n", "a" * 17 * 1024)},
-    **{f"{raw!a} before it": lambda text, raw=raw: f"{raw}{text}" for raw in ("\0", "\ufeff")},
+    **{f"{raw!a} before it": partial(str.__add__, raw) for raw in ("\0", "\ufeff")},
     **{name: partial(str.encode, encoding=name) for name in ("utf-16", "utf-16-le", "utf-32")},
     **{
         f"{raw!r} in UTF-8": added(b'"x": "' + raw + b'"')
@@ -289,7 +298,7 @@ WRONGLY_SIGNED: dict[str, Forge] = {
     # The key that signs, the algorithm in the header, and the key whose kid it has.
     **{
         f"{by} signs, alg is {algorithm}, kid that of {kid_of}": signed(
-            algorithm, kid_of, lambda keys, text, by=by: keys[by].sign(text)
+            algorithm, kid_of, signer(by)
         )
         for by, algorithm, kid_of in [
             *(("ES256", "ES256", "EdDSA"), ("EdDSA", "EdDSA", "ES256")),
@@ -321,16 +330,9 @@ WRONGLY_SIGNED: dict[str, Forge] = {
     },
     "kid in the other case": lambda keys: keys["EdDSA"].token({"kid": keys["EdDSA"].kid.upper()}),
     "kid with a blank": lambda keys: keys["EdDSA"].token({"kid": keys["EdDSA"].kid + " "}),
-    **{
-        name: signed("EdDSA", "EdDSA", lambda keys, text, of=of: keys["EdDSA"].sign(of(text)))
-        for name, of in {
-            "the claims alone": lambda text: text.split(b".")[1],
-            "the decoded parts": lambda text: b".".join(
-                base64.urlsafe_b64decode(each + b"===") for each in text.split(b".")
-            ),
-            "a digest": lambda text: hashlib.sha512(text).digest(),
-        }.items()
-    },
+    "the claims alone": signed("EdDSA", "EdDSA", signer("EdDSA", lambda t: t.split(b".")[1])),
+    "a digest": signed("EdDSA", "EdDSA", signer("EdDSA", lambda t: hashlib.sha512(t).digest())),
+    "the decoded parts": signed("EdDSA", "EdDSA", signer("EdDSA", decoded)),
     **{
         f"part {part} of another token of {algorithm}": swapped(part, algorithm)
         for part in range(3)

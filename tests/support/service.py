@@ -131,9 +131,9 @@ class Person:
         assert response.status_code == 201, response.text
         return response.json()
 
-    def account(self) -> Any:
+    def account(self) -> dict[str, Any]:
         """Return the account as the service shows it."""
-        return self.call("GET", "/api/auth/me").json()
+        return dict(self.call("GET", "/api/auth/me").json())
 
     def export(self) -> Any:
         """Return everything that is stored about the person."""
