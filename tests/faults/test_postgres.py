@@ -15,13 +15,11 @@ import pytest
 
 from core.database import WAIT_SECONDS
 from core.driver import Timeouts
-from tests.conftest import Serve
 from tests.support.database import Activity, execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import OwnPostgres
 from tests.support.problems import assert_problem
-from tests.support.proxy import PostgresProxy
 from tests.support.service import Person, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
 
@@ -160,23 +158,3 @@ def test_a_statement_that_postgresql_cuts_off_is_503_and_changes_nothing(
     assert alice.tasks("GET", task["id"]).json() == task
     assert alice.tasks("DELETE", task["id"]).status_code == 204
     own_postgres.end_backends()
-
-
-def test_connections_that_fell_silent_while_idle_cost_one_deadline_and_not_one_each(
-    proxy: PostgresProxy, serve: Serve, key: SigningKey
-) -> None:
-    """A firewall on the way has forgotten them, and does not say so."""
-    adapt = impatient(Timeouts(statement=0.5, idle=0.2, cancel=0.2))
-    alice = Person(serve(proxy.url, adapt=adapt), key)
-    proxy.hang()
-    with ThreadPoolExecutor(POOL_SIZE) as threads:
-        listing = [threads.submit(alice.tasks, "GET") for _ in range(POOL_SIZE)]
-        # One account has a third of them.
-        wait_until(lambda: proxy.connections == POOL_SIZE // 3)
-        proxy.go_on()
-        assert {each.result().status_code for each in listing} == {200}
-    proxy.forget()
-    time.sleep(0.3)
-    began = time.monotonic()
-    alice.create()
-    assert 0.4 < time.monotonic() - began < 1.5

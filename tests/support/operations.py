@@ -30,14 +30,12 @@ def resolve(schema: dict[str, Any]) -> dict[str, Any]:
 
 def example(schema: dict[str, Any]) -> Any:
     """Return a value that a schema accepts; None where it does not say."""
+    schema = {**resolve(schema.get("anyOf", [schema])[0]), **schema}
     if "examples" in schema:
         return schema["examples"][0]
-    schema = resolve(schema.get("anyOf", [schema])[0])
     if "properties" in schema:
         fields = {name: example(each) for name, each in schema["properties"].items()}
         return {name: value for name, value in fields.items() if value is not None}
-    if "examples" in schema:
-        return schema["examples"][0]
     if schema.get("type") == "boolean":
         return True
     return schema["enum"][0] if "enum" in schema else None

@@ -33,7 +33,6 @@ class PostgresProxy:
         """Do that for one statement only, the first one."""
         self.terminate: str | None = None
         """Respond to a statement that has this in it as a server that is shut down does."""
-        self._forgotten: set[tuple[socket.socket, socket.socket]] = set()
 
     @property
     def url(self) -> str:
@@ -51,10 +50,6 @@ class PostgresProxy:
     def go_on(self) -> None:
         """Pass on what has come in the meantime."""
         self._open.set()
-
-    def forget(self) -> None:
-        """Pass nothing more on of what comes on connections that are open now, and say nothing."""
-        self._forgotten |= self._pairs
 
     def cut(self) -> None:
         """Close every connection that is open now."""
@@ -87,18 +82,15 @@ class PostgresProxy:
         self.cut()
 
     def _pass_on(self, downstream: socket.socket, upstream: socket.socket) -> None:
-        pair = downstream, upstream
-        self._pairs.add(pair)
+        self._pairs.add((downstream, upstream))
         messages = _Messages()
         swallowing = False
         with downstream, upstream, suppress(OSError):
             while True:
-                ready, _, _ = select.select(pair, [], [])
+                ready, _, _ = select.select([downstream, upstream], [], [])
                 for source in ready:
                     received = source.recv(65536)
                     self._open.wait()
-                    if received and pair in self._forgotten:
-                        continue
                     if source is downstream:
                         statements = messages.read(received)
                         self.statements += statements
