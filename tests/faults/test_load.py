@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
+from tests.faults.conftest import OwnPostgres
 from tests.support.database import execute
 from tests.support.keyserver import KeyServer
-from tests.support.postgres import OwnPostgres
 from tests.support.process import production_options, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey

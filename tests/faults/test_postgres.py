@@ -15,10 +15,10 @@ import pytest
 
 from core.database import WAIT_SECONDS
 from core.driver import Timeouts
+from tests.faults.conftest import OwnPostgres
 from tests.support.database import Activity, execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
-from tests.support.postgres import OwnPostgres
 from tests.support.problems import assert_problem
 from tests.support.service import Person, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
