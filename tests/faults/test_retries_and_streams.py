@@ -112,23 +112,23 @@ def begin_list(reader: Person, version: bytes = b"1.1") -> socket.socket:
     return peer
 
 
-@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_a_list_whose_next_page_cannot_be_read_is_cut_and_logged_in_one_line(
-    server: Server, reader: Person, proxy: PostgresProxy, version: bytes
+    server: Server, reader: Person, proxy: PostgresProxy
 ) -> None:
     """The last chunk is missing (RFC 9112 §8); an HTTP/1.0 client sees a reset."""
-    received = b""
-    reset = pytest.raises if version == b"1.0" else suppress
-    with begin_list(reader, version) as peer, reset(ConnectionResetError):
-        proxy.swallow = "string_agg"
-        while part := peer.recv(1_000_000):
-            received += part
-    proxy.swallow = None
-    assert received.count(b'"title"') < LONG_LIST
-    assert not received.endswith(b"0\r\n\r\n")
+    for version in (b"1.0", b"1.1"):
+        received = b""
+        reset = pytest.raises if version == b"1.0" else suppress
+        with begin_list(reader, version) as peer, reset(ConnectionResetError):
+            proxy.swallow = "string_agg"
+            while part := peer.recv(1_000_000):
+                received += part
+        proxy.swallow = None
+        assert received.count(b'"title"') < LONG_LIST
+        assert not received.endswith(b"0\r\n\r\n")
     assert len(reader.tasks("GET").json()) == LONG_LIST
     log = server.log.read_text()
-    assert log.count("ERROR") == log.count("response cut off") == 1
+    assert log.count("ERROR") == log.count("response cut off") == 2
     assert "Traceback" not in log
 
 
@@ -144,21 +144,22 @@ def test_a_list_goes_on_whatever_body_its_request_has(server: Server, reader: Pe
     assert "ERROR" not in server.log.read_text()
 
 
-@pytest.mark.parametrize("path", ["/api/me/tasks", "/api/auth/me/export"])
 def test_head_of_a_stream_reads_one_page_and_has_the_headers_of_get(
-    server: Server, reader: Person, proxy: PostgresProxy, path: str
+    server: Server, reader: Person, proxy: PostgresProxy
 ) -> None:
-    head = reader.call("HEAD", path)
-    # What would still be read.
-    time.sleep(0.5)
-    # Of a long list, the first page may take two statements.
-    assert pages(proxy) <= 2
-    get = reader.call("GET", path)
-    assert (head.content, get.text.count('"title"')) == (b"", LONG_LIST)
-    for name in ("transfer-encoding", "x-request-id", "date"):
-        for response in (head, get):
-            response.headers.pop(name, None)
-    assert (head.status_code, head.headers) == (200, get.headers)
+    for path in ("/api/me/tasks", "/api/auth/me/export"):
+        asked = pages(proxy)
+        head = reader.call("HEAD", path)
+        # What would still be read.
+        time.sleep(0.5)
+        # Of a long list, the first page may take two statements.
+        assert pages(proxy) <= asked + 2
+        get = reader.call("GET", path)
+        assert (head.content, get.text.count('"title"')) == (b"", LONG_LIST)
+        for name in ("transfer-encoding", "x-request-id", "date"):
+            for response in (head, get):
+                response.headers.pop(name, None)
+        assert (head.status_code, head.headers) == (200, get.headers)
     assert "ERROR" not in server.log.read_text()
 
 
