@@ -34,7 +34,11 @@ def connect(url: str | httpx.URL, source: str = "", *, is_small: bool = False) -
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     peer.settimeout(30)
     peer.bind((source, 0))
-    peer.connect((address.host, address.port or 80))
+    try:
+        peer.connect((address.host, address.port or 80))
+    except OSError:
+        peer.close()
+        raise
     return peer
 
 
