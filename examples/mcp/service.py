@@ -126,9 +126,8 @@ def make_server() -> Server:
     async def call(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:  # noqa: ANN401
         try:
             run, model, _ = problems.get_or_404(tools.get(params.name))
-            found = await run(
-                context.request.state.caller, model.model_validate(params.arguments or {})
-            )
+            arguments = model.model_validate(params.arguments or {})
+            found = await run(context.request.state.caller, arguments)
             result = json.loads(problems.get_or_404(found).json, object_hook=brief)
             text, is_error = json.dumps(result, ensure_ascii=False), False
             text += "\nThere are more." if getattr(found, "next", None) else ""
@@ -145,9 +144,8 @@ def create_mcp_app(settings: Settings | None = None) -> FastAPI:
     (resource,) = (each for each in settings.jwt_audience if each.endswith("/mcp"))
     others = tuple(each for each in settings.jwt_audience if each != resource)
     app = create_app(settings.model_copy(update={"jwt_audience": others}))
-    security = TransportSecuritySettings(
-        allowed_hosts=[urlsplit(resource).netloc], allowed_origins=list(settings.cors_origins)
-    )
+    hosts, origins = [urlsplit(resource).netloc], list(settings.cors_origins)
+    security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
     manager = StreamableHTTPSessionManager(
         make_server(), json_response=True, stateless=True, security_settings=security
     )
@@ -159,15 +157,13 @@ def create_mcp_app(settings: Settings | None = None) -> FastAPI:
 
     @app.post("/mcp", include_in_schema=False)
     async def serve(request: Request, session: SessionDep) -> Response:
-        state, bearer = request.app.state, await HTTPBearer(auto_error=False)(request)
+        state, token = request.app.state, await HTTPBearer(auto_error=False)(request)
         try:
-            current = await get_current_user(
-                request, state.mcp_verifier, state.resolver, session, bearer
-            )
+            me = await get_current_user(request, state.mcp_verifier, state.resolver, session, token)
         except problems.UnauthorizedError as error:
             error.headers = {"WWW-Authenticate": f'Bearer resource_metadata="{metadata}"'}
             raise
-        request.state.caller = (session, current.id, state.quota)
+        request.state.caller = (session, me.id, state.quota)
         return McpResponse()
 
     @app.get(urlsplit(metadata).path, include_in_schema=False)
