@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 from uvicorn import Config
 
@@ -12,6 +13,7 @@ from tests.support.operations import OPERATIONS
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
+PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 
 
 def test_the_table_of_variables_and_the_example_are_those_of_the_settings() -> None:
@@ -42,6 +44,14 @@ def test_nginx_ends_idle_connections_before_the_service_does() -> None:
     assert int(seconds) < LimitedHttpProtocol.linger_seconds < Config("main:app").timeout_keep_alive
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
-        assert (PROJECT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target, section in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not section or section in sections(linked), section
+
+
+def sections(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}

@@ -10,10 +10,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -24,7 +22,7 @@ import psutil
 import pytest
 
 from tests.support.process import ROOT
-from tests.support.programs import need_package
+from tests.support.programs import need_package, run
 
 CACHE = Path.home() / ".cache" / "todo-backend"
 CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
@@ -45,28 +43,15 @@ exec chroot --userspec="$OWNER" --groups= "$ROOT" env -i -C "$FOLDER" "$@"
 """
 
 
-def run(*command: str | Path, timeout: float = 300) -> str:
-    """Run a program to its end and return what it printed; fail with all of its output."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 class Store:
     """A folder of buildah's own, with the stand-in in it."""
 
     def __init__(self, folder: Path) -> None:
-        places = ("--root", str(folder / "images"), "--runroot", str(folder / "run"))
-        # Not on every file system, and not in every container; vfs copies whole images.
-        self._options = (*places, "--storage-driver", "overlay")
-        if subprocess.run(
-            ["buildah", *self._options, "info"], capture_output=True, check=False
-        ).returncode:
-            self._options = (*places, "--storage-driver", "vfs")
+        self._options = ("--root", folder / "images", "--runroot", folder / "run")
 
-    def buildah(self, *arguments: str | Path, timeout: float = 300) -> str:
+    def buildah(self, *arguments: str | Path) -> str:
         """Run buildah on this store."""
-        return run("buildah", *self._options, *arguments, timeout=timeout).strip()
+        return run("buildah", *self._options, *arguments).strip()
 
     @contextmanager
     def container(self, image: str) -> Iterator[tuple[str, Path]]:
@@ -82,14 +67,12 @@ class Store:
 def store_with_base_image() -> Iterator[Store]:
     """Return a store that has the stand-in, and make that first where it is missing."""
     if os.geteuid() != 0 or Path(sys.base_prefix) == Path("/usr"):
-        message = "the image is built by root, with a Python outside of /usr (uv's, pyenv's)"
-        if "CI" in os.environ:
-            pytest.fail(message)
-        pytest.skip(message)
+        unavailable = pytest.fail if "CI" in os.environ else pytest.skip
+        unavailable("the image is built by root, with a Python outside of /usr (uv's, pyenv's)")
     for program in ("buildah", "debootstrap"):
         need_package(program)
     (base,) = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    made_by = [Path(__file__), Path("/") / CERTIFICATES]
+    made_by = [Path(__file__), "/" / CERTIFICATES]
     digest = sha256(b"\0".join(each.read_bytes() for each in made_by if each.exists()))
     digest.update(f"{base} {sys.version} {sys.base_prefix}".encode())
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -119,9 +102,9 @@ def _make_base_image(store: Store, name: str) -> None:
             lists.unlink()
         _copy_python(root / "usr/local")
         settings = []
-        if (Path("/") / CERTIFICATES).exists():
+        if ("/" / CERTIFICATES).exists():
             # Of a machine that reaches package indexes through a proxy, for instance.
-            shutil.copyfile(Path("/") / CERTIFICATES, root / CERTIFICATES)
+            shutil.copyfile("/" / CERTIFICATES, root / CERTIFICATES)
             for variable in ("PIP_CERT", "SSL_CERT_FILE"):
                 settings += ["--env", f"{variable}=/{CERTIFICATES}"]
         run("chroot", root, "ldconfig")
@@ -155,11 +138,10 @@ def _copy_python(folder: Path) -> None:
 class Image:
     """The built image: what its configuration says, and a container's root file system."""
 
-    def __init__(self, root: Path, config: Mapping[str, Any], size: int) -> None:
+    def __init__(self, root: Path, config: Mapping[str, Any]) -> None:
         self.root = root
         self.config = config
-        self.size = size
-        """Bytes, those of the base image included."""
+        self.folder = root / config["WorkingDir"].lstrip("/")
 
     def start(
         self, *command: str, variables: Mapping[str, str], log: Path
@@ -199,14 +181,6 @@ def main_process(container: subprocess.Popen[bytes]) -> psutil.Process:
     return process
 
 
-def stop(container: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Stop a container as `docker stop` does; returns its status and the seconds it took."""
-    began = time.monotonic()
-    main_process(container).send_signal(signal.SIGTERM)
-    status = container.wait(30)
-    return status, time.monotonic() - began
-
-
 @contextmanager
 def built_image() -> Iterator[Image]:
     """Build the Dockerfile's image, and delete it at the end."""
@@ -216,7 +190,6 @@ def built_image() -> Iterator[Image]:
         try:
             described = json.loads(store.buildah("inspect", "--type=image", name))
             with store.container(name) as (_, root):
-                size = sum(each.lstat().st_size for each in root.rglob("*") if each.is_file())
-                yield Image(root, described["Docker"]["config"], size)
+                yield Image(root, described["Docker"]["config"])
         finally:
             store.buildah("rmi", name)

@@ -6,10 +6,20 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.database import wait_until
+
+
+def run(*command: str | Path, **options: Any) -> str:
+    """Run a program to its end and return its output; fail with that and its errors."""
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def need(program: str, advice: str) -> None:
@@ -26,15 +36,9 @@ def need_package(program: str) -> None:
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if "CI" in os.environ and shutil.which(program) is None and os.geteuid() == 0:
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             for command in (["update"], ["install", "--yes", "--no-install-recommends", program]):
-                done = subprocess.run(
-                    ["apt-get", *command],
-                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                assert done.returncode == 0, done.stdout + done.stderr
+                run("apt-get", *command, env=environment)
     need(program, f"install it (apt-get install {program})")
 
 

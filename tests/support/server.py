@@ -27,6 +27,8 @@ def running_server(
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
+    # By default the sixth of connections at once would wait for a second.
+    server.socket.listen(128)
     # A response that is still being sent when the test ends is given up.
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
