@@ -1,8 +1,8 @@
-// Uses the front end in Chromium as people do. Prints what happened as JSON; fails where it differs.
+// Uses the front end in Chromium as people do; fails where anything differs.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { chromium, type BrowserContext, type Page } from "playwright-core";
+import { chromium, type BrowserContext, type Locator, type Page } from "playwright-core";
 
 const [executablePath, profile, address, scenario, screenshots] = process.argv.slice(2) as [
   string,
@@ -12,7 +12,10 @@ const [executablePath, profile, address, scenario, screenshots] = process.argv.s
   string,
 ];
 const PASSWORD = "correct horse battery staple";
+const NEW_PASSWORD = "another long password";
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const DESKTOP = { width: 1100, height: 760 };
+const PHONE = { width: 375, height: 720 };
 
 const errors: string[] = [];
 const violations: string[] = [];
@@ -48,8 +51,17 @@ async function check(page: Page, state: string) {
 }
 
 const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
+const click = (page: Page, name: string) => button(page, name).click();
 const checkbox = (page: Page, name: string) => page.getByRole("checkbox", { name, exact: true });
+const listed = (page: Page, name: string) => checkbox(page, name).waitFor();
 const gone = (page: Page, name: string) => checkbox(page, name).waitFor({ state: "detached" });
+const field = (page: Page, label: string) => page.getByLabel(label, { exact: true });
+const says = (page: Page | Locator, text: string) => page.getByText(text).waitFor();
+const search = (page: Page, text: string) => page.getByRole("searchbox").fill(text);
+const order = (page: Page, name: string) => field(page, "Order").selectOption(name);
+const allCompleted = (page: Page) => page.locator("ul:not(:has(li:not(.completed)))").waitFor();
+const titles = (page: Page) => page.locator(".tasks label").allTextContents();
+const isFocused = (locator: Locator) => locator.evaluate((it) => it === document.activeElement);
 
 /** Tells requests for the list, and for a new task. */
 const isList = (url: URL) => url.pathname.endsWith("/api/me/tasks");
@@ -85,18 +97,27 @@ const ready = (page: Page) =>
   );
 
 async function open(page: Page, path: string) {
-  await page.goto(`${address}${path}`);
+  await page.goto(address + path);
   await ready(page);
 }
 
-async function signUp(page: Page, email: string) {
+/** Fill the fields with these labels, and press a button. */
+async function submit(page: Page, name: string, fields: Record<string, string>) {
+  for (const [label, value] of Object.entries(fields)) {
+    if (label === "Priority") await field(page, label).selectOption(value);
+    else await field(page, label).fill(value);
+  }
+  await click(page, name);
+}
+
+/** Sign up, and return the e-mail address. */
+async function signUp(page: Page, name = scenario) {
+  const email = `${name}-${Date.now()}@example.com`;
   await open(page, "/sign-up");
-  await page.getByLabel("Name").fill("Ada Lovelace");
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await button(page, "Sign up").click();
-  await page.getByText("Nothing to do").waitFor();
+  await submit(page, "Sign up", { Name: "Ada Lovelace", "E-mail": email, Password: PASSWORD });
+  await says(page, "Nothing to do");
   await ready(page);
+  return email;
 }
 
 async function reload(page: Page) {
@@ -105,24 +126,22 @@ async function reload(page: Page) {
   await ready(page);
 }
 
-async function add(page: Page, title: string) {
-  await page.getByLabel("New task").fill(title);
-  await button(page, "Add").click();
-  await checkbox(page, title).waitFor();
+async function add(page: Page, ...added: string[]) {
+  for (const title of added) {
+    await submit(page, "Add", { "New task": title });
+    await listed(page, title);
+  }
 }
 
-type Details = { title?: string; description?: string; priority?: string; due?: string; tags?: string };
+async function remove(page: Page, title: string) {
+  await click(page, `Delete ${title}`);
+  await gone(page, title);
+}
 
-async function edit(page: Page, name: string, { title, description, priority, due, tags }: Details) {
-  await button(page, `Edit ${name}`).click();
-  const form = page.getByRole("form", { name: "Edit task" });
-  if (title) await form.getByLabel("Title").fill(title);
-  if (description) await form.getByLabel("Description").fill(description);
-  if (priority) await form.getByLabel("Priority").selectOption(priority);
-  if (due) await form.getByLabel("Due").fill(due);
-  if (tags) await form.getByLabel("Tags").fill(tags);
-  await button(page, "Save").click();
-  await button(page, `Edit ${title ?? name}`).waitFor();
+async function edit(page: Page, title: string, fields: Record<string, string>) {
+  await click(page, `Edit ${title}`);
+  await submit(page, "Save", fields);
+  await button(page, `Edit ${fields.Title ?? title}`).waitFor();
 }
 
 /** Return the day that is so many days from now, such as 2026-12-31. */
@@ -145,33 +164,24 @@ async function person(context: BrowserContext, page: Page) {
   await page.getByRole("link", { name: "Create an account" }).click();
   await page.waitForURL("**/sign-up");
   await ready(page);
-  await page.getByLabel("Name").fill("Ada Lovelace");
-  await page.getByLabel("E-mail").fill("ada@example.com");
-  await page.getByLabel("Password").fill("short");
-  await button(page, "Sign up").click();
-  await page.getByText("Use at least 8 characters").waitFor();
+  await submit(page, "Sign up", { Name: "Ada", "E-mail": "ada@example.com", Password: "short" });
+  await says(page, "Use at least 8 characters");
   await check(page, "sign-up");
-  const email = `ada-${Date.now()}@example.com`;
-  await signUp(page, email);
+  const email = await signUp(page);
   await check(page, "empty");
 
   // Add, edit in place, complete.
-  for (const title of ["Book the train to Lisbon", "Water the plants", "Read chapter four"])
-    await add(page, title);
-  await add(page, "Call the dentist");
-  await add(page, "Buy milk");
+  await add(page, "Book the train to Lisbon", "Water the plants", "Read chapter four");
+  await add(page, "Call the dentist", "Buy milk");
   await edit(page, "Buy milk", {
-    title: "Buy oat milk",
-    description: "Two litres, the cold kind",
-    due: dayFromNow(0),
-    tags: "errands",
+    Title: "Buy oat milk",
+    Description: "Two litres, the cold kind",
+    Due: dayFromNow(0),
+    Tags: "errands",
   });
-  await edit(page, "Call the dentist", { priority: "High", due: dayFromNow(-2) });
-  await edit(page, "Book the train to Lisbon", {
-    priority: "Urgent",
-    due: dayFromNow(9),
-    tags: "travel, errands",
-  });
+  await edit(page, "Call the dentist", { Priority: "High", Due: dayFromNow(-2) });
+  const trip = { Priority: "Urgent", Due: dayFromNow(9), Tags: "travel, errands" };
+  await edit(page, "Book the train to Lisbon", trip);
   await checkbox(page, "Water the plants").click();
   await page.locator("li.completed").waitFor();
   const all = [
@@ -188,10 +198,10 @@ async function person(context: BrowserContext, page: Page) {
   await page.evaluate(() => document.documentElement.style.setProperty("zoom", "2"));
   await page.screenshot({ path: `${screenshots}/screenshot.png` });
   await page.evaluate(() => document.documentElement.style.removeProperty("zoom"));
-  await page.setViewportSize({ width: 375, height: 720 });
+  await page.setViewportSize(PHONE);
   await check(page, "phone");
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 375);
-  await page.setViewportSize({ width: 1100, height: 760 });
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width);
+  await page.setViewportSize(DESKTOP);
   // All of that with the token of the first request.
   assert.equal(requestsFor("/api/auth/token"), 1);
 
@@ -203,71 +213,54 @@ async function person(context: BrowserContext, page: Page) {
 
   // Filter, search, order.
   await page.getByText("Completed", { exact: true }).click();
-  await gone(page, "Call the dentist");
   await shows(page, ["[x] Water the plants"]);
   assert.equal(new URL(page.url()).search, "?status=completed");
   await reload(page);
   await shows(page, ["[x] Water the plants"]);
   await page.getByText("All", { exact: true }).click();
   await shows(page, all);
-  await page.getByRole("searchbox").fill("MILK");
-  await gone(page, "Call the dentist");
+  await search(page, "MILK");
   await shows(page, [all[0]!]);
-  await page.getByRole("searchbox").fill("zebra");
-  await page.getByText("Nothing matches “zebra”").waitFor();
-  await page.getByRole("searchbox").fill("");
-  await checkbox(page, "Call the dentist").waitFor();
-  await page.getByLabel("Order").selectOption("Title");
+  await search(page, "zebra");
+  await says(page, "Nothing matches “zebra”");
+  await search(page, "");
+  await shows(page, all);
+  await order(page, "Title");
   await page.locator("li:first-child", { hasText: "Book the train" }).waitFor();
-  await page.getByLabel("Order").selectOption("Newest first");
-  await page.locator("li:first-child", { hasText: "Buy oat milk" }).waitFor();
+  await order(page, "Newest first");
+  await shows(page, all);
 
   // Errors stand beside the field.
-  await page.getByLabel("New task").fill("  ");
-  await button(page, "Add").click();
+  await submit(page, "Add", { "New task": "  " });
   const invalid = page.locator("[aria-invalid=true]");
   await invalid.waitFor();
-  assert.equal(await invalid.evaluate((input) => input === document.activeElement), true);
-  await button(page, "Edit Call the dentist").click();
-  await page.getByLabel("Title", { exact: true }).fill("x".repeat(201));
-  await button(page, "Save").click();
+  assert.ok(await isFocused(invalid));
+  await click(page, "Edit Call the dentist");
+  await submit(page, "Save", { Title: "x".repeat(201) });
   await page.locator(".editing .field-error").waitFor();
   await check(page, "error");
-  await button(page, "Cancel").click();
-  await page.getByLabel("New task").fill("");
+  await click(page, "Cancel");
+  await field(page, "New task").fill("");
 
   // A conflict offers the newer version …
-  const changeTo = (title: string) => async (other: Page) => {
-    await button(other, "Edit Read chapter four").click();
-    await other.getByLabel("Title", { exact: true }).fill(title);
-    await button(other, "Save").click();
-    await checkbox(other, title).waitFor();
-  };
-  await button(page, "Edit Read chapter four").click();
-  await page.getByLabel("Title", { exact: true }).fill("Read chapter five");
-  await elsewhere(page, changeTo("Read chapters four to six"));
-  await button(page, "Save").click();
-  await page.getByText("changed elsewhere while").waitFor();
+  await click(page, "Edit Read chapter four");
+  await field(page, "Title").fill("Read chapter five");
+  const newer = "Read chapters four to six";
+  await elsewhere(page, (other) => edit(other, "Read chapter four", { Title: newer }));
+  await click(page, "Save");
+  await says(page, "changed elsewhere while");
   await check(page, "conflict");
-  await button(page, "Use the newer version").click();
-  await checkbox(page, "Read chapters four to six").waitFor();
+  await click(page, "Use the newer version");
+  await listed(page, newer);
   // … or one's own after all.
-  await button(page, "Edit Read chapters four to six").click();
-  await page.getByLabel("Title", { exact: true }).fill("Read the book");
-  await elsewhere(page, async (other) => {
-    await button(other, "Edit Read chapters four to six").click();
-    await other.getByLabel("Description").fill("Before Friday");
-    await button(other, "Save").click();
-    await other.locator("li p", { hasText: "Before Friday" }).waitFor();
-  });
-  await button(page, "Save").click();
-  await button(page, "Save mine instead").click();
-  await checkbox(page, "Read the book").waitFor();
+  await click(page, `Edit ${newer}`);
+  await field(page, "Title").fill("Read the book");
+  await elsewhere(page, (other) => edit(other, newer, { Description: "Before Friday" }));
+  await click(page, "Save");
+  await click(page, "Save mine instead");
+  await listed(page, "Read the book");
   // What was deleted elsewhere leaves the list.
-  await elsewhere(page, async (other) => {
-    await button(other, "Delete Read the book").click();
-    await gone(other, "Read the book");
-  });
+  await elsewhere(page, (other) => remove(other, "Read the book"));
   await checkbox(page, "Read the book").click();
   await gone(page, "Read the book");
 
@@ -276,12 +269,11 @@ async function person(context: BrowserContext, page: Page) {
     await route.fetch();
     await route.abort();
   }, { times: 1 });
-  await page.getByLabel("New task").fill("Only once");
-  await button(page, "Add").click();
-  await page.getByText("cannot be reached").waitFor();
+  await submit(page, "Add", { "New task": "Only once" });
+  await says(page, "cannot be reached");
   await check(page, "unreachable");
-  await button(page, "Add").click();
-  await checkbox(page, "Only once").waitFor();
+  await click(page, "Add");
+  await listed(page, "Only once");
   await reload(page);
   assert.equal(await checkbox(page, "Only once").count(), 1);
 
@@ -297,38 +289,31 @@ async function person(context: BrowserContext, page: Page) {
   await add(page, "With a new token");
   assert.equal(requestsFor("/api/auth/token"), tokens + 1);
   await page.route(isList, (route) => route.fulfill(refused), { times: 2 });
-  await page.getByLabel("New task").fill("Refused");
-  await button(page, "Add").click();
-  await page.getByText("The token has expired.").waitFor();
+  await submit(page, "Add", { "New task": "Refused" });
+  await says(page, "The token has expired.");
 
   // Clear completed, complete all, delete.
-  await button(page, "Clear completed").click();
+  await click(page, "Clear completed");
   await gone(page, "Water the plants");
-  await button(page, "Complete all").click();
-  await page.locator("ul:not(:has(li:not(.completed)))").waitFor();
-  await button(page, "Delete Call the dentist").click();
-  await gone(page, "Call the dentist");
+  await click(page, "Complete all");
+  await allCompleted(page);
+  await remove(page, "Call the dentist");
 
   // Sign out, sign in, delete the account.
-  await button(page, "Sign out").click();
+  await click(page, "Sign out");
   await page.waitForURL("**/sign-in");
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password").fill("not the password");
-  await button(page, "Sign in").click();
-  await page.getByText("is wrong").waitFor();
-  await page.getByLabel("Password").fill(PASSWORD);
-  await button(page, "Sign in").click();
-  await checkbox(page, "Buy oat milk").waitFor();
+  await submit(page, "Sign in", { "E-mail": email, Password: "not the password" });
+  await says(page, "is wrong");
+  await submit(page, "Sign in", { Password: PASSWORD });
+  await listed(page, "Buy oat milk");
   await page.getByRole("link", { name: "Ada Lovelace" }).click();
   const download = page.waitForEvent("download");
-  await button(page, "Download my data").click();
+  await click(page, "Download my data");
   assert.equal((await download).suggestedFilename(), "tasks.json");
-  await page.getByLabel("Your password").fill("not the password");
-  await button(page, "Delete my account").click();
-  await page.getByText("This is not your password").waitFor();
+  await submit(page, "Delete my account", { "Your password": "not the password" });
+  await says(page, "This is not your password");
   await check(page, "account");
-  await page.getByLabel("Your password").fill(PASSWORD);
-  await button(page, "Delete my account").click();
+  await submit(page, "Delete my account", { "Your password": PASSWORD });
   await page.waitForURL("**/sign-up");
   assert.deepEqual(
     (await context.cookies()).filter(({ name, value }) => name.includes("session") && value),
@@ -340,36 +325,25 @@ async function person(context: BrowserContext, page: Page) {
 async function snags(context: BrowserContext, page: Page) {
   const email = `grace-${Date.now()}@example.com`;
   /** Return the link of the newest e-mail to this user. */
-  const mailed = (to = email): string =>
+  const mailed = (): string =>
     readFileSync(process.env.MAILBOX!, "utf8")
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as { to: string; link: string })
-      .findLast((each) => each.to === to)!.link;
-  const problems = () => page.locator(".field-error").allTextContents();
+      .findLast(({ to }) => to === email)!.link;
+  const problems = (...expected: string[]) =>
+    until(() => page.locator(".field-error").allTextContents(), expected);
 
   // Each field says what it lacks, and nothing reads like code.
   await open(page, "/sign-up");
-  await button(page, "Sign up").click();
-  await page.locator("[aria-invalid=true]").nth(2).waitFor();
-  assert.deepEqual(await problems(), [
-    "Write your name.",
-    "Write a valid e-mail address.",
-    "Write your password.",
-  ]);
+  await click(page, "Sign up");
+  await problems("Write your name.", "Write a valid e-mail address.", "Write your password.");
   await check(page, "sign-up-empty");
-  await page.getByLabel("Name").fill("   ");
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await button(page, "Sign up").click();
-  await page.locator("[aria-invalid=true]").nth(1).waitFor({ state: "detached" });
-  assert.deepEqual(await problems(), ["Write your name."]);
+  await submit(page, "Sign up", { Name: "   ", "E-mail": email, Password: PASSWORD });
+  await problems("Write your name.");
   // The browser takes this for an address, and Better Auth does not.
-  await page.getByLabel("Name").fill("Grace");
-  await page.getByLabel("E-mail").fill("grace@example");
-  await button(page, "Sign up").click();
-  await page.getByText("Write a valid e-mail address.").waitFor();
-  assert.deepEqual(await problems(), ["Write a valid e-mail address."]);
+  await submit(page, "Sign up", { Name: "Grace", "E-mail": "grace@example" });
+  await problems("Write a valid e-mail address.");
 
   // An account with this address exists at the service: verify the address, and it is one's own.
   await fetch(`${process.env.BACKEND_URL}/api/auth/signup`, {
@@ -377,22 +351,21 @@ async function snags(context: BrowserContext, page: Page) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ email, password: PASSWORD }),
   });
-  await page.setViewportSize({ width: 375, height: 720 });
-  await page.getByLabel("Name").fill("Rear Admiral Grace Brewster Murray Hopper of New York");
-  await page.getByLabel("E-mail").fill(email);
-  await button(page, "Sign up").click();
-  await page.getByText("verify your e-mail address first").waitFor();
+  await page.setViewportSize(PHONE);
+  const longName = "Rear Admiral Grace Brewster Murray Hopper of New York";
+  await submit(page, "Sign up", { Name: longName, "E-mail": email });
+  await says(page, "verify your e-mail address first");
   // A long name leaves the brand on one line.
   const { height } = (await page.getByRole("link", { name: "To-do" }).boundingBox())!;
   assert.ok(height < 40, `The brand is ${height} pixels high`);
   await check(page, "unverified");
-  await page.setViewportSize({ width: 1100, height: 760 });
+  await page.setViewportSize(DESKTOP);
   const first = mailed();
-  await button(page, "Send a verification e-mail").click();
-  await page.getByText(`We have sent a link to ${email}`).waitFor();
+  await click(page, "Send a verification e-mail");
+  await says(page, `We have sent a link to ${email}`);
   assert.notEqual(mailed(), first);
   await page.goto(mailed());
-  await page.getByText("Nothing to do").waitFor();
+  await says(page, "Nothing to do");
   await ready(page);
 
   // Add, pressed three times while the service is slow, adds once.
@@ -400,27 +373,26 @@ async function snags(context: BrowserContext, page: Page) {
     await page.waitForTimeout(500);
     await route.continue();
   });
-  await page.getByLabel("New task").fill("Apples");
+  await field(page, "New task").fill("Apples");
   const creates = requestsFor("POST");
   for (let n = 0; n < 3; n++) await button(page, "Add").click({ force: true });
-  await checkbox(page, "Apples").waitFor();
+  await listed(page, "Apples");
   await page.waitForTimeout(700);
   await shows(page, ["[ ] Apples"]);
   assert.equal(requestsFor("POST"), creates + 1);
   await page.unroute(isList);
 
   // Sorted by title, a new task stands where it belongs.
-  await page.getByLabel("Order").selectOption("Title");
+  await order(page, "Title");
   await add(page, "Zebra food");
   await shows(page, ["[ ] Apples", "[ ] Zebra food"]);
 
   // A deletion can be undone.
-  await button(page, "Delete Apples").click();
-  await gone(page, "Apples");
+  await remove(page, "Apples");
   await check(page, "undo");
-  await button(page, "Undo").click();
+  await click(page, "Undo");
   await shows(page, ["[ ] Apples", "[ ] Zebra food"]);
-  assert.equal(await checkbox(page, "Apples").evaluate((it) => it === document.activeElement), true);
+  assert.ok(await isFocused(checkbox(page, "Apples")));
   await reload(page);
   await shows(page, ["[ ] Apples", "[ ] Zebra food"]);
 
@@ -428,19 +400,18 @@ async function snags(context: BrowserContext, page: Page) {
   const other = watch(await context.newPage());
   await open(other, "/");
   await add(other, "Milk");
-  const comeBack = async () => {
+  const focus = () => page.evaluate(() => window.dispatchEvent(new Event("focus")));
+  for (const status of [200, 304]) {
     const response = page.waitForResponse((each) => isList(new URL(each.url())));
-    await page.evaluate(() => window.dispatchEvent(new Event("focus")));
-    return (await response).status();
-  };
-  assert.equal(await comeBack(), 200);
-  await shows(page, ["[ ] Apples", "[ ] Milk", "[ ] Zebra food"]);
-  assert.equal(await comeBack(), 304);
-  await page.context().setOffline(true);
-  await page.evaluate(() => window.dispatchEvent(new Event("focus")));
+    await focus();
+    assert.equal((await response).status(), status);
+    await shows(page, ["[ ] Apples", "[ ] Milk", "[ ] Zebra food"]);
+  }
+  await context.setOffline(true);
+  await focus();
   await page.waitForTimeout(200);
   await shows(page, ["[ ] Apples", "[ ] Milk", "[ ] Zebra food"]);
-  await page.context().setOffline(false);
+  await context.setOffline(false);
 
   // What goes wrong at the end of a long list is said where it is seen.
   await page.evaluate(async (backend) => {
@@ -452,122 +423,113 @@ async function snags(context: BrowserContext, page: Page) {
     }
   }, process.env.BACKEND_URL);
   await reload(page);
-  await button(page, "Show more").click();
-  await checkbox(page, "Zebra food").waitFor();
+  await click(page, "Show more");
+  await listed(page, "Zebra food");
   await page.route(/\/api\/me\/tasks\//, (route) => route.abort());
-  await button(page, "Delete Zebra food").click();
-  const alert = page.getByText("cannot be reached");
-  await alert.waitFor();
-  const box = (await alert.boundingBox())!;
-  assert.ok(box.y > 0 && box.y + box.height < 760, `The alert is at ${box.y}`);
+  await click(page, "Delete Zebra food");
+  await says(page, "cannot be reached");
+  const box = (await page.getByText("cannot be reached").boundingBox())!;
+  assert.ok(box.y > 0 && box.y + box.height < DESKTOP.height, `The alert is at ${box.y}`);
   await check(page, "alert");
   await page.unroute(/\/api\/me\/tasks\//);
 
   // After signing out in one tab, no other goes on as before.
-  await button(other, "Sign out").click();
+  await click(other, "Sign out");
   await page.waitForURL("**/sign-in");
 
   // A forgotten password.
   await page.getByRole("link", { name: "Forgot your password?" }).click();
   await page.waitForURL("**/forgot-password");
   await ready(page);
-  await page.getByLabel("E-mail").fill(email);
-  await button(page, "Send a link").click();
-  await page.getByText("is on its way").waitFor();
+  await submit(page, "Send a link", { "E-mail": email });
+  await says(page, "is on its way");
   await check(page, "forgotten");
   const link = mailed();
   await page.goto(link);
   await ready(page);
-  await page.getByLabel("Password").fill("another long password");
   await check(page, "new-password");
-  await button(page, "Save").click();
-  await page.getByText("is saved").waitFor();
+  await submit(page, "Save", { Password: NEW_PASSWORD });
+  await says(page, "is saved");
   await page.goto(link);
-  await page.getByText("This link is too old").waitFor();
+  await says(page, "This link is too old");
   await open(page, "/sign-in");
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password").fill("another long password");
-  await button(page, "Sign in").click();
-  await checkbox(page, "Number 69").waitFor();
+  await submit(page, "Sign in", { "E-mail": email, Password: NEW_PASSWORD });
+  await listed(page, "Number 69");
   // The other tab stood on the page for signing in, and has come along.
-  await checkbox(other, "Number 69").waitFor();
+  await listed(other, "Number 69");
 
   // A page that does not exist leads back.
   await page.goto(`${address}/nowhere`);
-  await page.getByText("no such page").waitFor();
+  await says(page, "no such page");
   await check(page, "not-found");
   await page.getByRole("link", { name: "Go to your tasks" }).click();
-  await checkbox(page, "Number 69").waitFor();
+  await listed(page, "Number 69");
 }
 
 /** Priority, due date and tags. */
 async function details(context: BrowserContext, page: Page) {
-  await signUp(page, `details-${Date.now()}@example.com`);
-  for (const title of ["Ring Mum", "Pay rent", "Sow beans"]) await add(page, title);
-  await edit(page, "Pay rent", { priority: "Urgent", due: dayFromNow(-1), tags: "Home, money" });
-  await edit(page, "Sow beans", { priority: "Low", due: "2031-12-31", tags: "garden,home" });
+  await signUp(page);
+  await add(page, "Ring Mum", "Pay rent", "Sow beans");
+  await edit(page, "Pay rent", { Priority: "Urgent", Due: dayFromNow(-1), Tags: "Home, money" });
+  await edit(page, "Sow beans", { Priority: "Low", Due: "2031-12-31", Tags: "garden,home" });
 
-  const titles = () => page.locator(".tasks label").allTextContents();
-  const order = async (sort: string, expected: string[]) => {
-    await page.getByLabel("Order").selectOption(sort);
-    await until(titles, expected);
-  };
-  await order("Priority", ["Pay rent", "Ring Mum", "Sow beans"]);
-  await order("Due date", ["Pay rent", "Sow beans", "Ring Mum"]);
+  await order(page, "Priority");
+  await until(() => titles(page), ["Pay rent", "Ring Mum", "Sow beans"]);
+  await order(page, "Due date");
+  await until(() => titles(page), ["Pay rent", "Sow beans", "Ring Mum"]);
 
   // A date that is past is marked, in words too, until the task is completed.
   const rent = page.locator("li", { hasText: "Pay rent" });
-  await rent.getByText("Overdue").waitFor();
+  await says(rent, "Overdue");
   await checkbox(page, "Pay rent").click();
   await rent.getByText("Overdue").waitFor({ state: "detached" });
   await checkbox(page, "Pay rent").click();
   await check(page, "details");
-  await page.setViewportSize({ width: 375, height: 720 });
+  await page.setViewportSize(PHONE);
   await check(page, "details-phone");
-  await button(page, "Edit Sow beans").click();
+  await click(page, "Edit Sow beans");
   await page.getByRole("form", { name: "Edit task" }).waitFor();
   await check(page, "details-edit-phone");
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 375);
-  await page.setViewportSize({ width: 1100, height: 760 });
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width);
+  await page.setViewportSize(DESKTOP);
   await check(page, "details-edit");
-  await button(page, "Cancel").click();
+  await click(page, "Cancel");
 
   // The day that was picked, wherever it is read; an edit of something else leaves it alone.
   const zone = await context.newCDPSession(page);
   for (const timezoneId of ["Pacific/Honolulu", "Pacific/Kiritimati"]) {
     await zone.send("Emulation.setTimezoneOverride", { timezoneId });
     await reload(page);
-    await page.getByText("31 Dec 2031").waitFor();
-    await edit(page, "Sow beans", { description: `in ${timezoneId}` });
-    await page.getByText(`in ${timezoneId}`).waitFor();
-    await page.getByText("31 Dec 2031").waitFor();
+    await says(page, "31 Dec 2031");
+    await edit(page, "Sow beans", { Description: `in ${timezoneId}` });
+    await says(page, `in ${timezoneId}`);
+    await says(page, "31 Dec 2031");
   }
 
   // A tag narrows the list, and what is done to all is done to what is shown.
   await rent.getByRole("button", { name: "Only Home" }).click();
-  await gone(page, "Ring Mum");
+  await until(() => titles(page), ["Pay rent", "Sow beans"]);
   assert.equal(new URL(page.url()).searchParams.get("tag"), "Home");
-  await until(titles, ["Pay rent", "Sow beans"]);
   await check(page, "tag");
   await reload(page);
-  await until(titles, ["Pay rent", "Sow beans"]);
+  await until(() => titles(page), ["Pay rent", "Sow beans"]);
   await add(page, "Dust");
-  await page.getByRole("searchbox").fill("s");
+  await search(page, "s");
   await gone(page, "Pay rent");
-  await button(page, "Complete all").click();
-  await page.locator("ul:not(:has(li:not(.completed)))").waitFor();
-  await page.getByRole("searchbox").fill("");
-  await checkbox(page, "Pay rent").waitFor();
-  await button(page, "Home: show all tags").click();
-  await checkbox(page, "Ring Mum").waitFor();
+  await click(page, "Complete all");
+  await allCompleted(page);
+  await search(page, "");
+  await listed(page, "Pay rent");
+  await click(page, "Home: show all tags");
+  await listed(page, "Ring Mum");
   const pending = page.locator("li:not(.completed) label");
   await until(() => pending.allTextContents(), ["Pay rent", "Ring Mum"]);
 
   // A deletion that is undone brings all of it back.
-  await button(page, "Delete Pay rent").click();
-  await button(page, "Undo").click();
-  await rent.getByText("Urgent").waitFor();
-  await rent.getByText("money").waitFor();
+  await click(page, "Delete Pay rent");
+  await click(page, "Undo");
+  await says(rent, "Urgent");
+  await says(rent, "money");
 }
 
 /** Do it all without a mouse; every step starts from where the focus is. */
@@ -577,77 +539,69 @@ async function keyboard(_context: BrowserContext, page: Page) {
       const element = document.activeElement as HTMLInputElement;
       return element.ariaLabel ?? element.labels?.[0]?.textContent ?? element.textContent;
     });
-  /** Press Tab until this has the focus. */
-  async function tabTo(name: string, key = "Tab") {
-    for (let presses = 0; presses < 25; presses++) {
-      await page.keyboard.press(key);
-      if ((await focused()) === name) return;
-    }
-    assert.fail(`${name} cannot be reached with ${key}; the focus is on ${await focused()}`);
-  }
+  const isOn = (name: string) => until(async () => [String(await focused())], [name]);
   const type = (text: string) => page.keyboard.type(text);
   const press = (key: string) => page.keyboard.press(key);
+  /** Press Tab until this has the focus, and then another key. */
+  async function pressOn(name: string, key: string, tab = "Tab") {
+    for (let presses = 0; (await focused()) !== name; presses++) {
+      assert.ok(presses < 25, `${name} cannot be reached with ${tab}: ${await focused()}`);
+      await press(tab);
+    }
+    await press(key);
+  }
 
   await open(page, "/sign-up");
-  await tabTo("Name");
+  await pressOn("Name", "End");
   await type("Ada Lovelace");
   await press("Tab");
   await type(`keys-${Date.now()}@example.com`);
   await press("Tab");
   await type(PASSWORD);
   await press("Enter");
-  await page.getByText("Nothing to do").waitFor();
+  await says(page, "Nothing to do");
   await ready(page);
 
-  await tabTo("New task");
+  await pressOn("New task", "End");
   for (const title of ["One", "Two", "Three"]) {
     await type(title);
     await press("Enter");
-    await checkbox(page, title).waitFor();
-    assert.equal(await focused(), "New task");
+    await listed(page, title);
+    await isOn("New task");
   }
-  await tabTo("Two");
-  await press("Space");
+  await pressOn("Two", "Space");
   await page.locator("li.completed").waitFor();
-  await tabTo("Edit Two");
-  await press("Enter");
-  await page.getByLabel("Title", { exact: true }).waitFor();
-  assert.equal(await focused(), "Title");
+  await pressOn("Edit Two", "Enter");
+  await isOn("Title");
   await press("Escape");
-  await button(page, "Edit Two").waitFor();
-  await page.waitForFunction(() => document.activeElement?.ariaLabel === "Edit Two");
+  await isOn("Edit Two");
   await press("Enter");
-  await page.getByLabel("Title", { exact: true }).waitFor();
+  await isOn("Title");
   await type("2");
   await press("Enter");
-  await page.waitForFunction(() => document.activeElement?.ariaLabel === "Edit Two2");
+  await isOn("Edit Two2");
 
   // After a task is deleted the focus is on the one that takes its place.
-  await tabTo("Delete Two2");
-  await press("Enter");
+  await pressOn("Delete Two2", "Enter");
   await gone(page, "Two2");
-  assert.equal(await focused(), "One");
+  await isOn("One");
   // Arrows move between the filters; a task that the filter hides gives the focus away, too.
-  await tabTo("All", "Shift+Tab");
-  await press("ArrowRight");
-  assert.equal(await focused(), "Open");
-  await tabTo("Three");
-  await press("Space");
+  await pressOn("All", "ArrowRight", "Shift+Tab");
+  await isOn("Open");
+  await pressOn("Three", "Space");
   await gone(page, "Three");
-  assert.equal(await focused(), "One");
-  await tabTo("Sign out", "Shift+Tab");
-  await press("Enter");
+  await isOn("One");
+  await pressOn("Sign out", "Enter", "Shift+Tab");
   await page.waitForURL("**/sign-in");
 }
 
 /** Add, complete and delete through the rewrite. */
 async function short(_context: BrowserContext, page: Page) {
-  await signUp(page, `short-${Date.now()}@example.com`);
+  await signUp(page);
   await add(page, "Buy milk");
   await checkbox(page, "Buy milk").click();
   await page.locator("li.completed").waitFor();
-  await button(page, "Delete Buy milk").click();
-  await gone(page, "Buy milk");
+  await remove(page, "Buy milk");
 }
 
 /** The application of the guide: sign up, add, find it again. */
@@ -655,36 +609,62 @@ async function guide(_context: BrowserContext, page: Page) {
   await open(page, "/");
   await page.getByPlaceholder("E-mail").fill(`guide-${Date.now()}@example.com`);
   await page.getByPlaceholder("Password").fill(PASSWORD);
-  await button(page, "Sign up or sign in").click();
+  await click(page, "Sign up or sign in");
   await page.getByPlaceholder("New task").fill("Buy milk");
-  await button(page, "Add").click();
+  await click(page, "Add");
   await page.getByRole("listitem").waitFor();
   await page.reload();
   await page.getByRole("listitem").waitFor();
   assert.deepEqual(await page.getByRole("listitem").allTextContents(), ["Buy milk"]);
 }
 
+/** The service's own documentation: every operation works, with nothing filled in but the token. */
+async function docs(_context: BrowserContext, page: Page) {
+  await page.goto(`${address}/docs`);
+  await page.locator(".opblock").first().waitFor();
+  const ids = await page
+    .locator(".opblock")
+    .evaluateAll((all) => all.map((each) => each.id.split("-").pop()!));
+  assert.ok(ids.length > 15);
+  const first = ["signup", "create_token", "create_task"];
+  const last = ["delete_task", "delete_tasks", "delete_me"];
+  const middle = ids.filter((id) => ![...first, ...last].includes(id));
+  for (const id of [...first, ...middle, ...last]) {
+    const operation = page.locator(`.opblock[id$="-${id}"]`);
+    await operation.locator(".opblock-summary-control").click();
+    await operation.getByRole("button", { name: "Try it out" }).click();
+    await operation.getByRole("button", { name: "Execute" }).click();
+    const response = operation.locator(".live-responses-table");
+    const status = response.locator("tr.response .response-col_status").first();
+    assert.match(await status.innerText(), /^\s*[12]/, id);
+    if (id === "delete_tasks")
+      assert.equal(await operation.locator("select").first().inputValue(), "completed");
+    if (id === "create_token") {
+      const body = await response.locator(".highlight-code").first().innerText();
+      const token = /"token": "([^"]+)"/.exec(body)![1]!;
+      await page.locator(".btn.authorize").first().click();
+      const dialog = page.locator(".modal-ux");
+      await dialog.locator("input").fill(token);
+      await dialog.getByRole("button", { name: "Apply credentials" }).click();
+      await dialog.getByRole("button", { name: "Close", exact: true }).last().click();
+    }
+    await operation.locator(".opblock-summary-control").click();
+  }
+}
+
 const context = await chromium.launchPersistentContext(profile, {
   executablePath,
-  headless: true,
   chromiumSandbox: false,
-  viewport: { width: 1100, height: 760 },
-  args: [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
+  viewport: DESKTOP,
+  args: ["--disable-gpu", "--disable-quic"],
 });
 const page = watch(context.pages()[0]!);
 try {
-  await { person, snags, details, keyboard, short, guide }[scenario]!(context, page);
+  await { person, snags, details, keyboard, short, guide, docs }[scenario]!(context, page);
+  assert.deepEqual({ errors, violations }, { errors: [], violations: [] });
 } catch (error) {
   await page.screenshot({ path: `${screenshots}/failed.png` });
   throw error;
 } finally {
   await context.close();
 }
-console.log(JSON.stringify({ errors, violations }));

@@ -1,45 +1,37 @@
 """A running Better Auth, the service behind it, and their users."""
 
-import base64
-import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from jose import jwt
 
+from core.settings import Settings
 from tests.better_auth.toolchain import FOLDER
-from tests.conftest import MakeDatabase
-from tests.support.service import make_settings, running_service
+from tests.support.service import make_settings
 
 PASSWORD = "correct horse battery staple"
+SECRET = "a secret of the tests, 32 characters or more"
 
 
 class Visitor:
-    """A user of the front end, with a browser's cookies."""
+    """A user of the front end, with a browser's cookies, whose tokens the service accepts."""
 
     def __init__(
-        self,
-        address: str,
-        origin: str,
-        forwarded_for: str | None = None,
-        base_path: str = "/api/auth",
+        self, auth_url: str, origin: str, service: httpx.Client, forwarded_for: str = ""
     ) -> None:
         self.email = f"{uuid4().hex}@example.com"
-        self._base_path = base_path
-        self.http = httpx.Client(base_url=address, headers={"Origin": origin}, timeout=30)
-        if forwarded_for is not None:
-            self.http.headers["X-Forwarded-For"] = forwarded_for
+        headers = {"Origin": origin} | ({"X-Forwarded-For": forwarded_for} if forwarded_for else {})
+        self.auth = httpx.Client(base_url=auth_url, headers=headers, timeout=30)
+        self.service = service
 
     def post(self, path: str, **body: Any) -> httpx.Response:
         """Send a POST request to Better Auth."""
-        return self.http.post(f"{self._base_path}/{path}", json=body)
+        return self.auth.post(path, json=body)
 
     def sign_up(self, password: str = PASSWORD, **more: Any) -> httpx.Response:
         """Sign up."""
@@ -52,55 +44,56 @@ class Visitor:
 
     def user(self) -> Any:
         """Return `session.user`, as a page sees it."""
-        return self.http.get(f"{self._base_path}/get-session").json()["user"]
+        return self.auth.get("get-session").json()["user"]
 
     def token(self) -> str:
         """Return a new token for the service."""
-        response = self.http.get(f"{self._base_path}/token")
+        response = self.auth.get("token")
         assert response.status_code == 200, response.text
         token: str = response.json()["token"]
         return token
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers of a request to the service, with a new token."""
-        return bearer(self.token())
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request to the service, with a new token."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        return self.service.request(method, path, headers=headers, **options)
+
+    def me(self) -> Any:
+        """Return the account at the service."""
+        response = self.call("GET", "/api/auth/me")
+        assert response.status_code == 200, response.text
+        return response.json()
 
 
-class FrontEnd:
-    """One set-up of Better Auth: `address` is where it listens, `origin` what it calls itself."""
+class Stack:
+    """A set-up of Better Auth, and the service behind it.
 
-    def __init__(
-        self,
-        setup: str,
-        origin: str | None = None,
-        base_path: str = "/api/auth",
-        jwks_path: str = "/jwks",
-    ) -> None:
-        self._setup, self._base_path = setup, base_path
-        self._listener = _listen(0)
-        self.port: int = self._listener.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.origin = origin or f"http://localhost:{self.port}"
-        self.jwks_url = f"{self.address}{base_path}{jwks_path}"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._visitors = ExitStack()
+    `address` is where Better Auth listens, `origin` what it calls itself.
+    """
 
-    def start(self, folder: Path, **environment: str) -> None:
+    service: httpx.Client
+
+    def __init__(self, setup: str, log: Path, origin: str | None, base_path: str) -> None:
+        self._setup, self._log = setup, log
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self.origin = origin or f"http://localhost:{port}"
+        self.auth_url = f"http://127.0.0.1:{port}{base_path}"
+        self.fault = ""
+        """What happens to requests from the front end's server to the service."""
+        self._visitors: list[Visitor] = []
+
+    def start(self, **environment: str) -> None:
         """Start Node.js; requests wait until it accepts them."""
-        if self._listener.fileno() < 0:
-            self._listener = _listen(self.port)
-        self._mailbox = folder / f"mail-{uuid4().hex}"
-        self._log = folder / f"log-{uuid4().hex}"
-        with self._log.open("wb") as log, self._listener:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["node", "build/tests/better_auth/server.js", self._setup],
                 cwd=FOLDER,
                 env={
                     "PATH": os.environ["PATH"],
                     "LISTEN_FD": str(self._listener.fileno()),
-                    "MAILBOX": str(self._mailbox),
                     "BETTER_AUTH_URL": self.origin,
-                    "BETTER_AUTH_SECRET": "a secret of the tests, 32 characters or more",
+                    "BETTER_AUTH_SECRET": SECRET,
                     **environment,
                 },
                 pass_fds=[self._listener.fileno()],
@@ -111,59 +104,32 @@ class FrontEnd:
 
     def stop(self) -> None:
         """Stop Node.js; what it keeps in memory is lost."""
-        self._listener.close()
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
+        self._process.terminate()
+        self._process.wait()
 
-    def visitor(self, **options: Any) -> Visitor:
+    def close(self) -> None:
+        """Stop, and close the visitors' connections."""
+        self.stop()
+        self._listener.close()
+        for each in self._visitors:
+            each.auth.close()
+
+    def visitor(self, forwarded_for: str = "") -> Visitor:
         """Return a new visitor, not signed up yet."""
-        visitor = Visitor(self.address, self.origin, base_path=self._base_path, **options)
-        self._visitors.enter_context(visitor.http)
+        visitor = Visitor(self.auth_url, self.origin, self.service, forwarded_for)
+        self._visitors.append(visitor)
         return visitor
 
-    def signed_up(self, **more: Any) -> Visitor:
+    def signed_up(self, forwarded_for: str = "", **more: Any) -> Visitor:
         """Return a new visitor, signed up, with these further fields in the form."""
-        visitor = self.visitor()
+        visitor = self.visitor(forwarded_for)
         response = visitor.sign_up(**more)
         assert response.status_code == 200, response.text + self.log()
         return visitor
 
-    def keys(self) -> Any:
-        """Fetch the key set."""
-        return httpx.get(self.jwks_url, timeout=30).json()["keys"]
-
-    def mail(self) -> list[Any]:
-        """Return the e-mails that were sent, oldest first."""
-        return [json.loads(line) for line in self._mailbox.read_text().splitlines()]
-
-    def log(self) -> str:
-        """Return what Better Auth has printed."""
-        return self._log.read_text()
-
-    def close(self) -> None:
-        """Stop, and close the visitors' connections."""
-        self._visitors.close()
-        self.stop()
-
-
-class Stack:
-    """A front end and the service behind it."""
-
-    def __init__(self, front_end: FrontEnd, service: httpx.Client) -> None:
-        self.front_end = front_end
-        self.service = service
-
-    def call(self, visitor: Visitor, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request of the visitor to the service, with a new token."""
-        return self.service.request(method, path, headers=visitor.headers(), **options)
-
-    def me(self, visitor: Visitor) -> Any:
-        """Return the visitor's account at the service."""
-        response = self.call(visitor, "GET", "/api/auth/me")
-        assert response.status_code == 200, response.text
-        return response.json()
+    def ask(self, token: str) -> httpx.Response:
+        """Ask the service whose token this is."""
+        return self.service.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
 
     def sign_up_directly(self, email: str, password: str = PASSWORD) -> Any:
         """Create an account at the service, without the front end."""
@@ -172,59 +138,17 @@ class Stack:
         assert response.status_code == 201, response.text
         return response.json()
 
-
-@contextmanager
-def running_stack(  # noqa: PLR0913 - each is a choice of some test
-    setup: str,
-    *,
-    folder: Path,
-    database_url: str,
-    make_database: MakeDatabase,
-    origin: str | None = None,
-    paths: Mapping[str, str] = MappingProxyType({}),
-    settings: dict[str, Any] | None = None,
-    uvicorn_options: dict[str, Any] | None = None,
-    **environment: str,
-) -> Iterator[Stack]:
-    """Run a set-up of Better Auth, on a new database, and the service, wired to each other."""
-    with closing(FrontEnd(setup, origin, **paths)) as front_end:
-        changes = {
-            "jwt_issuer": front_end.origin,
-            "jwt_audience": front_end.origin,
-            **(settings or {}),
-        }
-        wiring = make_settings(database_url, front_end.jwks_url, **changes)
-        with running_service(wiring, **(uvicorn_options or {})) as service:
-            backend_url = str(service.base_url).rstrip("/")
-            # What is in lib/ keeps its users in PostgreSQL, misconfigurations in memory.
-            database = {"DATABASE_URL": make_database()} if setup.startswith("lib/") else {}
-            front_end.start(folder, **{"BACKEND_URL": backend_url, **database, **environment})
-            yield Stack(front_end, service)
+    def log(self) -> str:
+        """Return what Better Auth has printed."""
+        return self._log.read_text()
 
 
-def bearer(token: str) -> dict[str, str]:
-    """Return the header that carries the token."""
-    return {"Authorization": f"Bearer {token}"}
+def settings_behind(jwks_url: str, origin: str, database_url: str, **changes: Any) -> Settings:
+    """Return the settings of a service that accepts the tokens of a Better Auth."""
+    defaults = {"jwt_issuer": origin, "jwt_audience": origin, "cors_origins": (origin,)}
+    return make_settings(database_url, jwks_url, **{**defaults, **changes})
 
 
-def decoded(token: str) -> tuple[Any, Any]:
+def decoded(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the header and the claims of a token, as they are."""
-    header, claims, _ = (
-        base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token.split(".")
-    )
-    return json.loads(header), json.loads(claims)
-
-
-def free_port() -> int:
-    """Return a free port, for a server that cannot inherit a socket."""
-    with _listen(0) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(128)
-    return listener
+    return jwt.get_unverified_header(token), jwt.get_unverified_claims(token)

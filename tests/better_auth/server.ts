@@ -1,5 +1,5 @@
 // Serves one set-up, named on the command line, as Next.js would: on the socket that it inherits.
-import { betterAuth } from "better-auth";
+import { betterAuth, type BetterAuthOptions } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
 import { createServer } from "node:http";
@@ -12,11 +12,13 @@ register(`data:text/javascript,${encodeURIComponent(endings)}`);
 
 const name = process.argv[2]!;
 const isExample = name.startsWith("lib/");
-const { auth } = await import(isExample ? `../../examples/nextjs/${name}.js` : `./${name}.js`);
+const options: BetterAuthOptions = isExample
+  ? (await import(`../../examples/nextjs/${name}.js`)).auth.options
+  : (await import("./variants.js")).variants[name]!;
 
-if (isExample) await (await getMigrations(auth.options)).runMigrations();
+if (isExample) await (await getMigrations(options)).runMigrations();
 
 // For tests of what happens to users whose e-mail address changes.
 const changeEmail = { enabled: true, updateEmailWithoutVerification: true };
-const served = betterAuth({ ...auth.options, user: { ...auth.options.user, changeEmail } });
+const served = betterAuth({ ...options, user: { ...options.user, changeEmail } });
 createServer(toNodeHandler(served)).listen({ fd: Number(process.env.LISTEN_FD) });

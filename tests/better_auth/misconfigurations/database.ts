@@ -1,9 +1,0 @@
-import { memoryAdapter } from "better-auth/adapters/memory";
-
-export const database = memoryAdapter({
-  user: [],
-  session: [],
-  account: [],
-  verification: [],
-  jwks: [],
-});
