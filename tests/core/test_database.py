@@ -34,6 +34,18 @@ def carol(proxy: PostgresProxy, serve: Serve, key: SigningKey) -> Person:
     return Person(serve(proxy.url, adapt=impatient(), db_pool_size=2), key)
 
 
+def test_a_connection_that_was_long_idle_is_tried_first(
+    proxy: PostgresProxy, serve: Serve, key: SigningKey
+) -> None:
+    carol = Person(serve(proxy.url, adapt=impatient(Timeouts(idle=-1))), key)
+    carol.create()
+    proxy.statements.clear()
+    carol.create()
+    ping, insert, *_ = [each for each in proxy.statements if each not in ("BEGIN", "ROLLBACK")]
+    assert not ping.startswith("INSERT")
+    assert insert.startswith("INSERT")
+
+
 def test_a_read_whose_connection_breaks_is_tried_once_more(
     carol: Person, proxy: PostgresProxy
 ) -> None:
@@ -217,16 +229,12 @@ def test_200_clients_at_once_are_all_answered_on_the_default_pool(
     erin = sign_in()
     for number in range(20):
         erin.create(title=f"{number} {'x' * 150}", description="y" * 9_000)
-    address = client.base_url.host, client.base_url.port
-    clients = []
     with ExitStack() as opened:
-        for _ in range(200):
-            each = opened.enter_context(socket.socket())
-            clients.append(each)
-            # So little room that a response waits in the service until it is read.
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            each.settimeout(20)
-            each.connect(address)
+        # With so little room that a response waits in the service until it is read.
+        clients = [
+            opened.enter_context(connect(client.base_url, is_small=True)) for _ in range(200)
+        ]
+        for each in clients:
             each.sendall(request(erin.id, erin.token, "GET"))
         # Those that do not read hold no connection and no thread that others need.
         for _ in range(10):

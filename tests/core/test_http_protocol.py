@@ -5,7 +5,6 @@ uvicorn's own protocols keep most of these connections for ever, and 100 MB of a
 
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from tests.support.process import Server, production_options, running_server, va
 from tests.support.rows import insert_tasks
 from tests.support.service import ORIGIN, Person, make_settings, running_service
 from tests.support.tokens import SigningKey
-from tests.support.wire import HEALTH, connect, read_response, request
+from tests.support.wire import HEALTH, connect, read_response, read_to_the_end, request
 
 GRACE_SECONDS = 8
 """How much later than it should a connection may end, on a busy machine."""
@@ -43,9 +42,8 @@ def server(
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
-        yield client
+def client(server: Server) -> httpx.Client:
+    return server.client
 
 
 def head(person: Person, method: str, *lines: str) -> bytes:
@@ -71,14 +69,6 @@ def send(server: Server, *segments: bytes) -> list[httpx.Response]:
 
 def statuses(server: Server, *segments: bytes) -> list[int]:
     return [each.status_code for each in send(server, *segments)]
-
-
-def read_to_the_end(peer: socket.socket) -> bytes:
-    received = b""
-    with suppress(ConnectionResetError):
-        while part := peer.recv(65_536):
-            received += part
-    return received
 
 
 # Slow senders
@@ -186,9 +176,7 @@ def test_five_megabytes_of_headers_end_in_an_error(
         peer.sendall(start)
         for _ in range(5_000_000 // len(more)):
             peer.sendall(more)
-        received = b""
-        while part := peer.recv(65_536):
-            received += part
+        received = read_to_the_end(peer)
         statuses = re.findall(rb"^HTTP/1.1 (\d+) ", received, re.MULTILINE)
     assert statuses[-1] == b"400"
     assert time.monotonic() - began < GRACE_SECONDS
@@ -239,11 +227,7 @@ class ImpatientProtocol(LimitedHttpProtocol):
 
 def take(url: httpx.URL, sent: bytes, rate: float) -> int:
     """Read at a rate for three times the limit, then what is left; return how much came."""
-    with socket.socket() as peer, suppress(ConnectionResetError):
-        # With small buffers, most of the response waits in the service.
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        peer.connect((url.host, url.port or 80))
-        peer.settimeout(20)
+    with connect(url, is_small=True) as peer, suppress(ConnectionResetError):
         peer.sendall(sent)
         taken = 0
         began = time.monotonic()

@@ -45,9 +45,8 @@ def server(
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
-        yield client
+def client(server: Server) -> httpx.Client:
+    return server.client
 
 
 def records(server: Server, request_id: str, count: int) -> list[dict[str, Any]]:

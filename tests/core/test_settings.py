@@ -231,7 +231,7 @@ def test_the_service_stops_at_once_with_a_line_for_each_variable(folder: Path) -
 @pytest.mark.slow
 def test_with_several_workers_no_worker_is_started_again_and_again(folder: Path) -> None:
     # On a busy machine uvicorn would take a worker that is still importing for a dead one.
-    options = ("--workers", "2", "--timeout-worker-healthcheck", "60")
+    options = ("--workers", "2", "--timeout-worker-healthcheck", "30")
     _, output = failed_start(folder, {**GOOD, "DB_POOL_SIZE": "ten"}, *options)
     assert 1 <= output.count("DB_POOL_SIZE: ") <= 2
     assert "Traceback" not in output
