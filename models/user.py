@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, delete, select
 
 from core.database import Session, compile_statement, repeat_once
+from core.problems import UnavailableError
 from models.base import now, timestamp_column
 from models.task import delete_tasks
 from utils.security import UNUSABLE_HASH
@@ -101,7 +102,8 @@ async def claim_account(
     AddressHeldError, and DeletedAccountError when an account of that subject was deleted and the
     token is older: `issued_at`, its `iat`, is missing or not later than the deletion.
 
-    Safe when requests arrive at once: where another one came between, it looks again.
+    Safe when requests arrive at once: where another one came between, it looks again, and raises
+    UnavailableError when that has happened `CLAIM_ATTEMPTS` times.
     """
     for attempt in range(CLAIM_ATTEMPTS):
         try:
@@ -121,7 +123,7 @@ async def claim_account(
         else:
             if account is not None:
                 return account
-    raise AddressHeldError
+    raise UnavailableError
 
 
 async def _claim(
