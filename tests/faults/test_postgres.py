@@ -20,7 +20,7 @@ from tests.support.database import Activity, execute, wait_until
 from tests.support.keyserver import KeyServer
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.problems import assert_problem
-from tests.support.service import Person, impatient, make_settings, running_service
+from tests.support.service import Person, at_once, impatient, make_settings, running_service
 from tests.support.tokens import SigningKey
 
 pytestmark = pytest.mark.slow
@@ -46,13 +46,6 @@ def client(
         # PgBouncer lets statements wait for PostgreSQL, for longer than this service does.
         adapt = impatient(Timeouts(statement=3), WAIT_SECONDS)
         yield stack.enter_context(running_service(settings, adapt=adapt))
-
-
-def at_once(count: int, call: Callable[[], httpx.Response]) -> list[httpx.Response]:
-    """Send so many requests at the same time."""
-    with ThreadPoolExecutor(count) as threads:
-        calls = [threads.submit(call) for _ in range(count)]
-    return [each.result() for each in calls]
 
 
 @pytest.mark.parametrize("fault", [OwnPostgres.end_backends, OwnPostgres.restart, OwnPostgres.kill])
@@ -125,13 +118,13 @@ def test_connections_that_were_closed_while_idle_are_replaced_unseen(
 ) -> None:
     """Neon's scale to zero, with a whole pool open; the first requests after it come at once."""
     alice = Person(client, key)
-    responses = at_once(2 * POOL_SIZE, lambda: alice.tasks("GET"))
+    responses = at_once(2 * POOL_SIZE, lambda _: alice.tasks("GET"))
     assert {each.status_code for each in responses} == {200}
     own_postgres.restart()
-    responses = at_once(2 * POOL_SIZE, lambda: alice.tasks("POST", json={"title": "kept"}))
+    responses = at_once(2 * POOL_SIZE, lambda _: alice.tasks("POST", json={"title": "kept"}))
     assert {each.status_code for each in responses} == {201}
     own_postgres.restart()
-    responses = at_once(POOL_SIZE, lambda: alice.tasks("GET"))
+    responses = at_once(POOL_SIZE, lambda _: alice.tasks("GET"))
     assert {len(each.json()) for each in responses} == {2 * POOL_SIZE}
 
 
@@ -149,7 +142,7 @@ def test_a_statement_that_postgresql_cuts_off_is_503_and_changes_nothing(
             activity.locking("SELECT FROM tasks FOR UPDATE"),
         ):
             began = time.monotonic()
-            responses = at_once(3, lambda: alice.tasks("DELETE", task["id"]))
+            responses = at_once(3, lambda _: alice.tasks("DELETE", task["id"]))
             assert 0.3 < time.monotonic() - began < 5
         for response in responses:
             assert_problem(response, 503)

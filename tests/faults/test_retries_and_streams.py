@@ -4,7 +4,6 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -21,7 +20,7 @@ from tests.support.pgbouncer import running_pgbouncer
 from tests.support.process import Server, production_options, running_server, variables
 from tests.support.proxy import PostgresProxy
 from tests.support.rows import insert_tasks
-from tests.support.service import Person, make_settings, running_service
+from tests.support.service import Person, at_once, make_settings, running_service
 from tests.support.tokens import SigningKey
 from tests.support.wire import connect, read_to_the_end, request
 
@@ -201,9 +200,8 @@ def test_many_reads_whose_clients_go_away_leave_nothing_behind(
     process = psutil.Process(server.process.pid)
 
     def use_all() -> tuple[int, int]:
-        with ThreadPoolExecutor(3 * POOL_SIZE) as threads:
-            calls = threads.map(lambda _: reader.tasks("GET", "?limit=1"), range(3 * POOL_SIZE))
-            assert {each.status_code for each in calls} == {200}
+        responses = at_once(3 * POOL_SIZE, lambda _: reader.tasks("GET", params={"limit": 1}))
+        assert {each.status_code for each in responses} == {200}
         return process.num_fds(), process.num_threads()
 
     with closing(Activity(database_url)) as activity:

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +22,7 @@ from tests.support.problems import assert_problem
 from tests.support.process import variables
 from tests.support.redis import running_redis
 from tests.support.replicas import Replica, replicas
-from tests.support.service import Person
+from tests.support.service import Person, at_once
 from tests.support.tokens import SigningKey
 
 pytestmark = pytest.mark.serial
@@ -83,13 +82,15 @@ def test_three_that_start_at_once_bring_an_empty_database_up(
 def test_the_first_requests_of_a_user_at_all_replicas_at_once_create_one_account(
     client: httpx.Client, key: SigningKey
 ) -> None:
-    for _ in range(5):
-        headers = {"Authorization": f"Bearer {key.token()}"}
-        with ThreadPoolExecutor(9) as threads:
-            get = partial(client.get, headers=headers)
-            accounts = [each.json() for each in threads.map(get, ["/api/auth/me"] * 9)]
-        assert "id" in accounts[0]
-        assert accounts == [accounts[0]] * 9
+    tokens = [key.token() for _ in range(5)]
+
+    def account(number: int) -> Any:
+        headers = {"Authorization": f"Bearer {tokens[number // 9]}"}
+        return client.get("/api/auth/me", headers=headers).json()
+
+    accounts = at_once(5 * 9, account)
+    assert accounts == [accounts[9 * number] for number in range(5) for _ in range(9)]
+    assert len({each["id"] for each in accounts}) == 5
 
 
 # One is killed or restarted.
@@ -180,8 +181,7 @@ def test_a_replica_whose_machine_is_gone_delays_requests_and_fails_none(
         # One connection fills the queue of the listener; the next one gets no response.
         opened.enter_context(socket.create_connection(("127.0.0.1", victim.port)))
         started_at = time.monotonic()
-        with ThreadPoolExecutor(6) as threads:
-            list(threads.map(lambda title: person.create(title=title), "abcdef"))
+        at_once(6, lambda number: person.create(title="abcdef"[number]))
         assert time.monotonic() - started_at > 0.9
     victim.start()
     assert sorted(task["title"] for task in person.tasks("GET").json()) == [*"abcdef"]

@@ -6,7 +6,6 @@ works without the token.
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support.operations import OPERATIONS
+from tests.support.programs import run
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
@@ -105,21 +105,15 @@ def test_schemathesis_finds_no_failure(
     )
     (tmp_path / "schemathesis.toml").write_text(configuration)
     report = tmp_path / "report.json"
-    finished = subprocess.run(
-        [
-            *(sys.executable, "-m", "schemathesis.cli", "--no-color"),
-            *("run", f"{service.base_url}/openapi.json", "--checks", "all"),
-            *("--phases", "examples,coverage,fuzzing,stateful"),
-            *("--report", "json", "--report-json-path", report),
-        ],
+    run(
+        *(sys.executable, "-m", "schemathesis.cli", "--no-color"),
+        *("run", f"{service.base_url}/openapi.json", "--checks", "all"),
+        *("--phases", "examples,coverage,fuzzing,stateful"),
+        *("--report", "json", "--report-json-path", report),
         cwd=tmp_path,
         env=os.environ | {"PYTHONHASHSEED": "0"},
-        capture_output=True,
-        text=True,
         timeout=240,
-        check=False,
     )
-    assert finished.returncode == 0, finished.stdout
     results = json.loads(report.read_text())
     assert (results["complete"], results["failures"], results["errors"]) == (True, [], [])
     assert {phase["status"] for phase in results["phases"].values()} == {"success"}

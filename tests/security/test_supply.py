@@ -17,6 +17,7 @@ from jose import jws
 from tests.conftest import Serve
 from tests.support.keyserver import running_key_server
 from tests.support.process import ROOT
+from tests.support.programs import run
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
@@ -100,8 +101,7 @@ def test_the_audit_fails_for_findings_and_says_what_it_could_not_check(  # noqa:
 
 
 def test_the_bill_of_materials_has_the_runtime_dependencies_and_no_others() -> None:
-    done = subprocess.run([ROOT / "scripts" / "sbom"], capture_output=True, text=True, check=True)
-    bill = json.loads(done.stdout)
+    bill = json.loads(run(ROOT / "scripts" / "sbom"))
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     purls = {each["name"]: each["purl"] for each in bill["components"]}
     assert {"fastapi", "sqlmodel", "psycopg2-binary", "python-jose"} <= purls.keys()
