@@ -70,9 +70,8 @@ def failed_start(folder: Path, environment: Mapping[str, str], *options: str) ->
     with start(folder, environment, *options) as process:
         try:
             _, output = process.communicate(timeout=90)
-        except subprocess.TimeoutExpired:
+        finally:
             process.terminate()
-            raise
     return process.returncode, output
 
 
