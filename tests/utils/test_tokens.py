@@ -54,8 +54,10 @@ def verifying(
     with asyncio.Runner() as runner:
         client = httpx.AsyncClient()
         verifier = TokenVerifier(KeySet(url, client), ISSUER, [AUDIENCE], clock, max_remembered)
-        yield lambda token: runner.run(verifier.verify(token))
-        runner.run(client.aclose())
+        try:
+            yield lambda token: runner.run(verifier.verify(token))
+        finally:
+            runner.run(client.aclose())
 
 
 @pytest.fixture(scope="module")
