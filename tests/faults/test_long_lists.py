@@ -33,12 +33,6 @@ def server(tmp_path: Path, database_url: str, key_server: KeyServer) -> Iterator
         yield server
 
 
-@pytest.fixture
-def heavy(server: Server, key: SigningKey) -> Person:
-    """Sign in a user with many tasks."""
-    return Person(server.client, key)
-
-
 @contextmanager
 def growing_by_less_than(size: int, server: Server) -> Iterator[None]:
     """Check that the process never has that many bytes more while the block runs."""
@@ -77,10 +71,10 @@ def read_until(person: Person, until: float) -> int:
 
 
 def test_lists_of_200_megabytes_leave_others_their_responses_and_hold_a_page_each_at_most(
-    server: Server, heavy: Person, key: SigningKey, database_url: str
+    server: Server, key: SigningKey, database_url: str
 ) -> None:
     """Of 20,000 tasks with 10,000 characters each; the readers leave in the middle."""
-    slow, other = Person(server.client, key), Person(server.client, key)
+    heavy, slow, other = (Person(server.client, key) for _ in range(3))
     for person in (heavy, slow):
         insert_tasks(database_url, person.id, 20_000, description=10_000)
     execute(database_url, "ANALYZE tasks")
@@ -105,8 +99,9 @@ def test_lists_of_200_megabytes_leave_others_their_responses_and_hold_a_page_eac
 
 
 def test_100_000_tasks_are_listed_with_little_memory(
-    server: Server, heavy: Person, database_url: str
+    server: Server, key: SigningKey, database_url: str
 ) -> None:
+    heavy = Person(server.client, key)
     insert_tasks(database_url, heavy.id, 100_000, description=100)
     execute(database_url, "ANALYZE tasks")
     assert len(heavy.tasks("GET", params={"limit": 500}).json()) == 500

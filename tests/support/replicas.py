@@ -12,9 +12,6 @@ from tests.support.database import wait_until
 from tests.support.process import production_options, start
 from tests.support.programs import free_port
 
-PROXY = "127.0.0.1"
-"""Where the proxy's requests come from; this machine has all of 127.0.0.0/8 for its clients."""
-
 
 class Replica:
     """One process of the service, on a port that it keeps."""
@@ -32,7 +29,8 @@ class Replica:
 
     def start(self) -> None:
         """Start it, and do not wait."""
-        options = production_options(port=str(self.port), forwarded_allow_ips=PROXY)
+        # The proxy's address; this machine has all of 127.0.0.0/8 for its clients.
+        options = production_options(port=str(self.port), forwarded_allow_ips="127.0.0.1")
         with self._log.open("a") as log:
             self._process = start(self._folder, self._environment, *options, *self.options, log=log)
 
