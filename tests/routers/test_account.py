@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import httpx
 
+from models.accounts import AccountResolver
 from tests.conftest import Serve, SignIn
-from tests.support.database import Activity, execute
+from tests.support.database import Activity, execute, wait_until
 from tests.support.problems import assert_problem
 from tests.support.rows import insert_tasks
-from tests.support.service import Person
+from tests.support.service import Person, replacing
 from tests.support.tokens import SigningKey
 
 
@@ -99,6 +100,21 @@ def test_an_account_of_sign_up_is_gone_with_its_number_and_password(
     assert_problem(carol.call("GET", "/api/auth/me"), 404)
     assert_problem(client.post("/api/auth/login", json=credentials), 401)
     assert client.post("/api/auth/signup", json=credentials).json()["id"] != account["id"]
+
+
+def test_a_replica_that_remembers_the_account_shows_nothing_and_soon_refuses_the_token(
+    alice: Person, serve: Serve
+) -> None:
+    replica = serve(adapt=replacing(resolver=lambda: AccountResolver(remembered_seconds=0.5)))
+    alice.create()
+    assert me(replica, alice.token).status_code == 200
+    delete(alice)
+    path = f"/api/{alice.id}/tasks"
+    for method in ("GET", "POST"):
+        response = replica.request(method, path, json={"title": "a task"}, headers=alice.headers)
+        assert response.status_code in {401, 404}
+    wait_until(lambda: me(replica, alice.token).status_code == 401, 3)
+    assert_problem(replica.get(path, headers=alice.headers), 401)
 
 
 def test_the_mark_of_a_deletion_names_no_user_and_goes_after_30_days(

@@ -153,15 +153,22 @@ def test_a_create_with_a_key_beside_others_and_deletions_always_has_a_task(
     asyncio.run(work())
 
 
-def test_a_retry_after_a_lost_acknowledgement_returns_the_first_task(
+def test_a_create_whose_acknowledgement_is_lost_is_sent_again_with_a_key_alone(
     proxy: PostgresProxy, serve: Serve, key: SigningKey
 ) -> None:
     carol = Person(serve(proxy.url), key)
+
+    def inserts() -> int:
+        return sum("INSERT INTO tasks" in statement for statement in proxy.statements)
+
     proxy.swallow = "INSERT INTO tasks"
     assert_problem(create(carol, "once"), 503)
     # The service itself has tried a second time.
-    assert sum("INSERT INTO tasks" in statement for statement in proxy.statements) == 2
+    assert inserts() == 2
+    assert_problem(carol.tasks("POST", json={"title": "no key"}), 503)
+    assert inserts() == 3
     proxy.swallow = None
-    task = create(carol, "once")
-    assert task.status_code == 201
-    assert carol.tasks("GET").json() == [task.json()]
+    again = create(carol, "once")
+    assert again.status_code == 201
+    keyless, task = carol.tasks("GET").json()
+    assert (keyless["title"], task) == ("no key", again.json())

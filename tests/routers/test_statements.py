@@ -100,7 +100,8 @@ def test_a_list_of_up_to_1000_tasks_is_one_statement_and_a_longer_one_is_one_mor
         assert ("etag" in response.headers) is (statements == 1)
 
 
-def test_the_path_of_another_costs_no_statement(proxy: PostgresProxy, carol: Person) -> None:
+def test_a_refused_caller_costs_no_statement(proxy: PostgresProxy, carol: Person) -> None:
     proxy.statements.clear()
     assert carol.call("GET", "/api/somebody/tasks").status_code == 403
+    assert carol.client.get("/api/me/tasks").status_code == 401
     assert proxy.statements == []
