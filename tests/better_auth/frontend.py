@@ -80,7 +80,7 @@ class Stack:
         self.origin = origin or f"http://localhost:{port}"
         self.auth_url = f"http://127.0.0.1:{port}{base_path}"
         self.fault = ""
-        """What happens to requests from the front end's server to the service."""
+        """Requests from its server to the service get "no connection" or "no response"."""
         self._visitors: list[Visitor] = []
 
     def start(self, **environment: str) -> None:
