@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
-from core.database import Compiled, Session, compile_statement
+from core.database import AccountLimiter, Compiled, Session, compile_statement
 from core.problems import UnavailableError
 from models.base import now, timestamp_column
 from models.paging import (
@@ -373,17 +373,32 @@ class TaskQuota:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._granted: TTLCache[int, Iterator[int]] = TTLCache(MAX_GRANTS, GRANT_SECONDS)
+        self._counting = AccountLimiter(1)
 
     async def admits(self, session: Session, owner: int) -> bool:
-        """Tell whether the account may have one more task, and count that one."""
-        if next(self._granted.get(owner, iter(())), None) is None:
+        """Tell whether the account may have one more task, and count that one.
+
+        Raises UnavailableError where its tasks cannot be counted in time.
+        """
+        if self._takes_grant(owner):
+            return True
+        # One count at a time: of many creates at once each would count, and grant anew.
+        turn = await self._counting.acquire(str(owner))
+        try:
+            if self._takes_grant(owner):
+                return True
             row = await session.fetch_one(_COUNT, {"owner": owner, "limit": self.limit})
             left = self.limit - (row[0] if row else 0)
             if left <= 0:
                 return False
             # Less the one that is admitted now.
             self._granted[owner] = iter(range(min(left, max(1, self.limit // 100)) - 1))
-        return True
+            return True
+        finally:
+            turn.release()
+
+    def _takes_grant(self, owner: int) -> bool:
+        return next(self._granted.get(owner, iter(())), None) is not None
 
 
 async def create_task(

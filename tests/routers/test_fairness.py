@@ -14,7 +14,7 @@ from tests.conftest import Serve
 from tests.support.database import Activity, execute, wait_until
 from tests.support.problems import assert_problem
 from tests.support.rows import insert_tasks
-from tests.support.service import Person
+from tests.support.service import Person, at_once
 from tests.support.tokens import SigningKey
 
 POOL_SIZE: Final = 6
@@ -146,6 +146,14 @@ def test_a_quota_is_exceeded_by_one_per_cent_at_most_and_counted_once_in_a_while
         list(threads.map(lambda n: replicas[n % 2].tasks("POST", json={"title": "x"}), range(40)))
     ((count,),) = execute(own_database, "SELECT count(*) FROM tasks")
     assert 300 <= count <= 300 + 2 * 3
+
+
+def test_a_quota_counts_creates_at_once(serve: Serve, own_database: str, key: SigningKey) -> None:
+    alice = Person(serve(own_database, db_pool_size=POOL_SIZE, tasks_per_account=10), key)
+    created = at_once(40, lambda _: alice.tasks("POST", json={"title": "x"}).status_code)
+    assert set(created) == {201, 409}
+    # Beyond the quota are those that its other connections create during the last count.
+    assert 10 <= created.count(201) < 10 + SHARE
 
 
 def test_more_tasks_than_one_statement_changes_are_changed_in_steps(
