@@ -7,6 +7,7 @@ columns or filters and sent in autocommit; docs/architecture.md says when that i
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -373,6 +374,7 @@ class TaskQuota:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._granted: TTLCache[int, Iterator[int]] = TTLCache(MAX_GRANTS, GRANT_SECONDS)
+        self._full_at: TTLCache[int, float] = TTLCache(MAX_GRANTS, GRANT_SECONDS)
         self._counting = AccountLimiter(1)
 
     async def admits(self, session: Session, owner: int) -> bool:
@@ -383,13 +385,19 @@ class TaskQuota:
         if self._takes_grant(owner):
             return True
         # One count at a time: of many creates at once each would count, and grant anew.
+        asked_at = time.monotonic()
         turn = await self._counting.acquire(str(owner))
         try:
             if self._takes_grant(owner):
                 return True
+            if asked_at < self._full_at.get(owner, 0):
+                # A count that began after this create was sent found no room.
+                return False
+            counted_at = time.monotonic()
             row = await session.fetch_one(_COUNT, {"owner": owner, "limit": self.limit})
             left = self.limit - (row[0] if row else 0)
             if left <= 0:
+                self._full_at[owner] = counted_at
                 return False
             # Less the one that is admitted now.
             self._granted[owner] = iter(range(min(left, max(1, self.limit // 100)) - 1))
