@@ -56,10 +56,11 @@ class User(Person):
         self.email = email
         self.mark = mark
         """Stands in each text of theirs, so that no other user may ever receive it."""
-        self.owned: dict[int, dict[str, Any]] = {}
+        created = [self.create(title=mark) for _ in range(3)]
+        self.owned: dict[int, dict[str, Any]] = {task["id"]: task for task in created}
         """Their tasks by id, in the order of creation."""
-        self.link: str | None = None
-        """The address of some next page of their list."""
+        self.link = self.tasks("GET", params={"limit": 2}).links["next"]["url"]
+        """The address of a next page of their list."""
 
     def pick(self, pick: int) -> int | None:
         """Return the id of one of their tasks."""
@@ -154,7 +155,6 @@ class Ownership(RuleBasedStateMachine):
             response = self.send(user, "GET", link)
             listed += response.json()
             link = response.links.get("next", {}).get("url")
-            user.link = link or user.link
         assert {task["id"]: task for task in listed} == user.owned
         assert len(listed) == len(user.owned)
 
@@ -189,9 +189,8 @@ class Ownership(RuleBasedStateMachine):
 
     @rule(who=people, other=people)
     def use_the_cursor_of_another(self, who: int, other: int) -> None:
-        user, link = self.users[who], self.users[other].link
-        if who != other and link is not None:
-            query = link.partition("?")[2]
+        if who != other:
+            user, query = self.users[who], self.users[other].link.partition("?")[2]
             assert_problem(self.send(user, "GET", f"{TASKS}?{query}"), 400, "cursor")
             url = f"/api/{self.users[other].id}/tasks?{query}"
             assert_problem(self.send(user, "GET", url), 403)
