@@ -65,7 +65,7 @@ def test_an_asset_is_sent_once_and_whole_whatever_range_is_wanted(client: httpx.
     [
         "/docs/assets", "/docs/assets/", "/docs/assets/nothing", "/docs/assets/../core.py",
         "/docs/assets/%2e%2e/core.py", "/docs/assets/..%2fcore.py", "/docs/assets//etc/passwd",
-        "/docs/assets/%00", "/docs/oauth2-redirect",
+        "/docs/assets/%00", "/docs/oauth2-redirect", "/docs//",
     ],
 )  # fmt: skip
 def test_there_is_nothing_else_below_it(client: httpx.Client, path: str) -> None:
