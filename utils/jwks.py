@@ -135,14 +135,12 @@ class KeySet:
         if age < self._times.fresh:
             return self._snapshot
         fetch = self._start_fetch()
-        # After a time without requests nothing has asked for a refresh, and a key that was removed
-        # would be used once more. Not while the key server fails: each request would wait for it.
-        is_overdue = self.is_healthy and age >= self._times.fresh + self._times.fetch
-        if fetch is not None and (is_overdue or age >= STALE_SECONDS):
-            # Shielded, because other requests wait for the same fetch.
-            await asyncio.shield(fetch)
-        if self._clock() - self._snapshot.asked_at >= STALE_SECONDS:
-            raise KeysUnavailableError
+        if age >= STALE_SECONDS:
+            if fetch is not None:
+                # Shielded, because other requests wait for the same fetch.
+                await asyncio.shield(fetch)
+            if self._clock() - self._snapshot.asked_at >= STALE_SECONDS:
+                raise KeysUnavailableError
         return self._snapshot
 
     async def refreshed(self, since: float) -> Snapshot:

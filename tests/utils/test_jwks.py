@@ -400,20 +400,6 @@ def test_a_key_that_was_removed_is_refused_after_the_next_refresh(
     assert service.ask(remembered) == 200
 
 
-def test_a_key_that_was_removed_is_refused_after_a_time_without_requests(
-    service: Service, server: KeyServer, key: SigningKey, clock: Clock
-) -> None:
-    leaving = SigningKey()
-    server.keys.append(leaving)
-    remembered = leaving.token()
-    assert service.ask(remembered) == 200
-    server.keys.remove(leaving)
-    clock.now += 306
-    server.delay = 0.3
-    tokens = (remembered, leaving.token(), key.token())
-    assert service.ask_at_once(*tokens) == [401, 401, 200]
-
-
 # --- which keys are taken -------------------------------------------------------------------
 
 

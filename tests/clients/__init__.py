@@ -1,0 +1,1 @@
+"""Tests of requests as existing front ends send them."""
