@@ -259,12 +259,15 @@ def test_a_database_of_release_1_is_taken_over_and_one_of_a_newer_release_stops_
     execute(url, "ALTER TABLE todo_backend_version RENAME TO alembic_version")
     execute(url, "ALTER INDEX todo_backend_version_pkc RENAME TO alembic_version_pkc")
     execute(url, NEW_USER)
+    execute(url, "INSERT INTO tasks (user_id, title, completed) SELECT id, 'a', true FROM users")
     assert not newest(url)
     for _ in range(2):
         upgrade(url)
         assert newest(url)
         assert execute(url, "SELECT version_num FROM alembic_version") == [(RELEASE_1,)]
-    assert execute(url, "SELECT email FROM users") == [("a@example.com",)]
+    assert execute(
+        url, "SELECT email, title, priority::text, due_date, tags FROM users, tasks"
+    ) == [("a@example.com", "a", "medium", None, [])]
     execute(url, "UPDATE todo_backend_version SET version_num = '9999'")
     assert_stopped(url, "another release")
     assert not newest(url)

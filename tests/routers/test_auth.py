@@ -117,6 +117,8 @@ def test_an_invalid_address_is_400_and_not_echoed(client: httpx.Client, email: o
         ("{}+tag.x_y-z'q@sub.example.co.uk", "{}+tag.x_y-z'q@sub.example.co.uk"),
         ("{}.ÜBER@EXÄMPLE.com", "{}.über@exämple.com"),
         ("{}.u\u0308@example.com", "{}.ü@example.com"),
+        ("{}@app.local", "{}@app.local"),
+        ("{}@x.localhost", "{}@x.localhost"),
     ],
 )
 def test_a_valid_address_is_stored_in_lower_case_and_nfc(

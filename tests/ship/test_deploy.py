@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,22 @@ APP = next(yaml.safe_load_all((KUBERNETES / "app.yaml").read_text()))["spec"]["t
 (CONTAINER,) = APP["containers"]
 PROBES = ("startup", "liveness", "readiness")
 
+
+def variables_of(platform: str) -> dict[str, str]:
+    """Return the variables that docs/deploy.md sets; of a secret one no value."""
+    section = (ROOT / "docs/deploy.md").read_text().partition(f"\n## {platform}\n")[2]
+    commands = section.partition("```sh")[2].partition("```")[0]
+    found = re.findall(r"\b([A-Z][A-Z_]+)=(\S+)", commands)
+    return {name: "" if name == "DATABASE_URL" else value for name, value in found}
+
+
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     # Without a value: Render asks for it.
     "render.yaml": {each["key"]: each.get("value", "") for each in RENDER["envVars"]},
     "fly.toml": FLY["env"],
     "compose.yaml": COMPOSE["environment"],
     "kubernetes": CONFIG | SECRETS,
+    **{platform: variables_of(platform) for platform in ("Railway", "Fly.io", "Koyeb")},
 }
 OF_THE_IMAGE = {"PORT", "HOST", "FORWARDED_ALLOW_IPS"}
 
@@ -64,6 +75,7 @@ def test_the_file_is_valid(command: tuple[str, ...], files: str) -> None:
 def test_the_service_accepts_the_variables(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert environment
     assert {
         name.lower() for name in environment.keys() - OF_THE_IMAGE
     } <= Settings.model_fields.keys()
@@ -123,6 +135,7 @@ def test_running_requests_have_the_time_that_the_service_gives_them() -> None:
         ("fly.toml", "172.16.12.2", []),
         ("fly.toml", "fdaa:0:1:a7b::3", []),
         ("kubernetes", "10.42.0.7", []),
+        ("Railway", "100.64.0.3", []),
     ],
 )
 def test_the_client_is_the_visitor(trusted: str, peer: str, hops: list[str]) -> None:
