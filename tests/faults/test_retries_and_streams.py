@@ -4,6 +4,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -128,6 +129,25 @@ def test_a_list_whose_next_page_cannot_be_read_is_cut_and_logged_in_one_line(
     assert len(reader.tasks("GET").json()) == LONG_LIST
     log = server.log.read_text()
     assert log.count("ERROR") == log.count("response cut off") == 2
+    assert "Traceback" not in log
+
+
+def test_a_list_whose_next_page_gets_no_connection_is_cut_and_logged_in_one_line(
+    server: Server, reader: Person, key: SigningKey, database_url: str
+) -> None:
+    others = [Person(server.client, key) for _ in range(POOL_SIZE)]
+    with (
+        ThreadPoolExecutor(POOL_SIZE) as threads,
+        closing(Activity(database_url)) as activity,
+        begin_list(reader) as peer,
+        activity.locking("LOCK TABLE tasks"),
+    ):
+        for each in others:
+            threads.submit(each.create)
+        activity.await_waiting(POOL_SIZE)
+        assert not read_to_the_end(peer).endswith(b"0\r\n\r\n")
+    log = server.log.read_text()
+    assert log.count("ERROR") == log.count("response cut off") == 1
     assert "Traceback" not in log
 
 
