@@ -70,6 +70,16 @@ def test_a_later_token_makes_a_new_and_empty_account(sign_in: SignIn, database_u
     assert again.account()["email"] == claims["email"]
 
 
+def test_an_older_token_does_not_take_over_a_later_sign_up(sign_in: SignIn) -> None:
+    email = f"{uuid4().hex}@example.com"
+    carol = sign_in(email=email, emailVerified=True)
+    delete(carol)
+    credentials = {"email": email, "password": "correct horse battery"}
+    assert carol.client.post("/api/auth/signup", json=credentials).status_code == 201
+    assert_problem(carol.call("GET", "/api/auth/me"), 401)
+    assert carol.client.post("/api/auth/login", json=credentials).status_code == 200
+
+
 def test_the_mark_is_of_the_end_of_the_deletion(
     own_database: str, serve: Serve, key: SigningKey
 ) -> None:

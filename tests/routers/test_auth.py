@@ -117,6 +117,7 @@ def test_an_invalid_address_is_400_and_not_echoed(client: httpx.Client, email: o
         ("{}+tag.x_y-z'q@sub.example.co.uk", "{}+tag.x_y-z'q@sub.example.co.uk"),
         ("{}.ÜBER@EXÄMPLE.com", "{}.über@exämple.com"),
         ("{}.u\u0308@example.com", "{}.ü@example.com"),
+        ("{}.J\u030c@example.com", "{}.\u01f0@example.com"),
         ("{}@app.local", "{}@app.local"),
         ("{}@x.localhost", "{}@x.localhost"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from tests.support.database import execute
 from tests.support.nginx import running_nginx
 from tests.support.problems import assert_problem
+from tests.support.rows import insert_tasks
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
@@ -60,6 +61,14 @@ def test_two_changes_within_one_microsecond_have_different_tags(
     statement = "UPDATE tasks SET title = %s, updated_at = updated_at WHERE id = %s"
     execute(database_url, statement, "new", task)
     assert etag(alice, task) != before
+
+
+def test_two_times_with_the_same_transaction_number_have_different_tags(
+    alice: Person, database_url: str
+) -> None:
+    # After a restore the numbers of transactions come again.
+    insert_tasks(database_url, alice.id, 2)
+    assert len({etag(alice, task["id"]) for task in alice.tasks("GET").json()}) == 2
 
 
 def test_the_tag_of_a_page_changes_with_its_tasks_and_with_what_follows_it(alice: Person) -> None:
