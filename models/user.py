@@ -19,7 +19,7 @@ MARK_DAYS: Final = 30
 """How long a deleted account leaves a mark: far longer than any token lives."""
 MARK_LEEWAY: Final = 10
 """How many seconds after the deletion a token still counts as issued before it."""
-CLAIM_ATTEMPTS: Final = 5
+CLAIM_ATTEMPTS: Final = 10
 """How often a subject is looked up again after another request of the same user came between."""
 
 

@@ -81,6 +81,7 @@ def test_a_server_that_ends_the_connection_is_noticed_while_a_statement_runs(
     run_with_engine(proxy.url, ask, loop_factory=make_loop)
 
 
+@pytest.mark.slow
 def test_a_connection_that_goes_silent_ends_in_503_and_recovers(
     carol: Person, proxy: PostgresProxy
 ) -> None:
@@ -110,6 +111,7 @@ def activity(own_database: str) -> Iterator[Activity]:
         yield activity
 
 
+@pytest.mark.slow
 def test_no_more_connections_are_opened_than_the_settings_allow(
     own_database: str, activity: Activity, serve: Serve, key: SigningKey
 ) -> None:
@@ -189,6 +191,7 @@ def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
     assert erin.tasks("GET", task).status_code == 200
 
 
+@pytest.mark.slow
 def test_reads_whose_clients_have_gone_are_cancelled_on_the_server(
     erin: Person, activity: Activity
 ) -> None:
@@ -221,6 +224,7 @@ def test_the_first_requests_of_a_service_may_arrive_at_once(serve: Serve, key: S
         assert {response.status_code for response in responses} == {200}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", [True, False], ids=["reading", "not reading"])
 def test_200_clients_at_once_are_all_answered_on_the_default_pool(
     client: httpx.Client, sign_in: Callable[..., Person], *, reading: bool

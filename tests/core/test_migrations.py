@@ -219,6 +219,7 @@ INSERT INTO alembic_version VALUES ('0002')
 VIEW = "CREATE VIEW deleted_subjects AS SELECT 1 AS id"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statements", "named"),
     [(BETTER_AUTH, '"users"'), (COURSE_PROJECT, '"users"'), (VIEW, '"deleted_subjects"')],

@@ -154,6 +154,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["memory", "Redis"])
 def test_strangers_guesses_do_not_lock_the_owner_out_until_there_are_a_hundred(
     run: Run, hasher: CountingHasher, request: pytest.FixtureRequest, storage: str
@@ -238,6 +239,7 @@ def test_the_right_password_is_429_when_the_tenth_failure_comes_while_it_is_chec
 LIMIT = limits.parse("100/hour")
 
 
+@pytest.mark.slow
 def test_an_attempt_costs_no_more_when_many_others_have_tried() -> None:
     async def cost(others: int) -> float:
         """Return the processor time of 20 attempts, beside those of others."""
@@ -338,6 +340,7 @@ def assert_counted_in_memory(
     assert REDIS_PASSWORD not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_service_starts_without_redis_and_does_not_log_its_password(
     run: Run, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -351,6 +354,7 @@ def test_the_service_starts_without_redis_and_does_not_log_its_password(
         assert_counted_in_memory(run, caplog, url, reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "replies",
     [

@@ -214,6 +214,7 @@ def test_a_bad_value_has_one_line_that_names_what_is_wrong_and_no_secret(
     assert "top-secret" not in line
 
 
+@pytest.mark.slow
 def test_the_service_stops_at_once_with_a_line_for_each_variable(folder: Path) -> None:
     (folder / ".env").write_text("JWKS_URL=http://app.example.com/jwks\nJWT_ISSUER=a\n")
     bad = {
@@ -238,6 +239,7 @@ def test_with_several_workers_no_worker_is_started_again_and_again(folder: Path)
     assert "died" not in output
 
 
+@pytest.mark.slow
 def test_values_of_uvicorns_env_file_may_be_in_quotes_and_an_issuer_with_a_slash_is_warned_of(
     folder: Path, database_url: str
 ) -> None:

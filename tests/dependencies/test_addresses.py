@@ -71,6 +71,7 @@ def send(client: httpx.Client, key: SigningKey) -> Send:
     return send
 
 
+@pytest.mark.slow
 def test_every_order_of_the_events_ends_as_the_rules_say(send: Send) -> None:
     # "owner" and "again" differ in their names alone.
     for order in (each for each in permutations(EVENTS) if each.index(OWNER) < each.index(AGAIN)):
@@ -83,6 +84,7 @@ def test_every_order_of_the_events_ends_as_the_rules_say(send: Send) -> None:
             assert (email and email.partition("-")[0]) == model.addresses[subject], order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(5))
 def test_of_all_of_them_at_once_none_fails_and_the_last_to_prove_it_has_the_address(
     send: Send, number: int

@@ -17,6 +17,8 @@ from tests.support.rows import insert_tasks
 from tests.support.service import Person, at_once
 from tests.support.tokens import SigningKey
 
+pytestmark = pytest.mark.slow
+
 POOL_SIZE: Final = 6
 SHARE: Final = 2
 

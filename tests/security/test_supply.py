@@ -61,6 +61,7 @@ print({"jose.jws", "jose.jwe", "jose.jwt", "ecdsa", "rsa"} & sys.modules.keys())
 """
 
 
+@pytest.mark.slow
 def test_neither_encryption_nor_ecdsa_is_loaded_when_every_algorithm_is_checked(
     database_url: str,
 ) -> None:

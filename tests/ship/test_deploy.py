@@ -85,6 +85,7 @@ def test_the_service_accepts_the_variables(
     Settings(_env_file=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     # The workers of pytest-xdist have to agree on the order.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.support.keyserver import running_key_server
 from tests.support.nginx import DOCUMENTED, running_nginx
@@ -51,6 +52,7 @@ def spooled(folder: Path) -> int:
     )
 
 
+@pytest.mark.slow
 def test_responses_that_are_not_read_take_a_megabyte_of_disk_each_at_most(tmp_path: Path) -> None:
     readers, megabyte = 8, 1024 * 1024
     with running_key_server() as server, ExitStack() as stack:

@@ -214,6 +214,7 @@ def bad_responses(good: bytes) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", bad_responses(b""))
 def test_a_bad_response_is_503_without_keys_and_replaces_no_good_ones(
     service: Service, server: KeyServer, key: SigningKey, clock: Clock, name: str

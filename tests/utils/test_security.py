@@ -9,6 +9,7 @@ from typing import Any, override
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from tests.support.database import wait_until
 from tests.support.keyserver import KeyServer
@@ -21,6 +22,7 @@ CORES = os.cpu_count() or 1
 PASSWORD = "a long enough one"
 
 
+@pytest.mark.slow
 def test_the_event_loop_goes_on_while_bcrypt_works_on_all_cores_but_one() -> None:
     async def hash_many() -> tuple[int, int]:
         hasher, before = PasswordHasher(rounds=11), set(threading.enumerate())
@@ -117,6 +119,7 @@ def test_passwords_that_wait_hold_no_connection_and_are_named_by_network(
     assert sorted(hasher.networks) == ["", "192.0.2.0/24", "192.0.2.0/24", "2001:db8:1::/48"]
 
 
+@pytest.mark.slow
 def test_a_sign_up_that_waits_too_long_for_a_hash_is_503_and_makes_no_account(
     database_url: str, key_server: KeyServer
 ) -> None:
