@@ -1,9 +1,10 @@
 # docs/operations.md, "In a container", says how to build and run this image.
 
 FROM python:3.12.15-slim-trixie AS build
-RUN python3 -m pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
-ENV UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3 UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
+COPY deploy/requirements.txt deploy/
+RUN python3 -m pip install --no-cache-dir --root-user-action=ignore -r deploy/requirements.txt
+ENV UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3 UV_PYTHON_DOWNLOADS=never
 # Optional dependencies to include: otel, for OpenTelemetry.
 ARG EXTRAS=""
 # The dependencies come first: they change less often than the source code.

@@ -152,7 +152,7 @@ for _name, _key in {
 
 
 def _has_text(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
-    """Tell whether a column has the text to search for; `LIKE` would take quadratic time."""
+    """Tell whether a column has the text; no character of it is special, as with `LIKE`."""
     return sa.func.strpos(fold_case(column), fold_case(sa.bindparam("filter_search"))) > sql("0")
 
 
