@@ -13,7 +13,7 @@ RUN uv sync --locked --no-dev ${EXTRAS:+--extra $EXTRAS}
 # .dockerignore lists what this copies. The compiled modules are not compared with their source by
 # time: some builders round the times of files.
 COPY . .
-RUN rm uv.lock && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash .
+RUN rm -r uv.lock deploy && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 
 FROM python:3.12.15-slim-trixie
 ENV PATH=/app/.venv/bin:$PATH
