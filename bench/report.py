@@ -8,9 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
 import psutil
-from matplotlib.figure import Figure
 
 KINDS: Final = ("list", "get", "create", "patch")
 COLORS: Final = {"service": "#2f81f7", "tutorial": "#bf8700", "floor": "#8b949e"}
@@ -86,6 +84,10 @@ def make_table(figures: dict[str, Any]) -> str:
 def draw_chart(speeds: dict[str, Speeds], file: Path) -> None:
     """Draw the requests per second as an SVG for light and dark pages."""
     height = 0.8 / len(speeds)
+    # Loading it takes a second, which only a chart is worth.
+    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bench"}):
         figure = Figure(figsize=(7.5, 4), layout="constrained")
         axes = figure.subplots()
