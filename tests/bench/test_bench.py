@@ -55,6 +55,7 @@ def test_without_wrk_it_says_how_to_install_it() -> None:
     assert (done.returncode, b"apt-get install wrk" in done.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_load_with_refused_requests_fails(client: httpx.Client) -> None:
     need_package("wrk")
     requests = [Request("GET", "/api/1/tasks", "not-a-token")]
@@ -69,6 +70,7 @@ def test_a_ratio_below_its_target_misses_it(kind: str) -> None:
     assert (f"{kind}, against tutorial" in missed) == bool(missed) == bool(kind)
 
 
+@pytest.mark.slow
 def test_the_table_and_the_chart_show_every_figure(tmp_path: Path) -> None:
     rows = [Row("hit", "under 2", "1", met=True), Row("miss", "under 2", "3", met=False)]
     figures = {"rows": {row.title: asdict(row) for row in rows}, "speeds": SPEEDS}

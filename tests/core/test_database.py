@@ -178,6 +178,7 @@ def erin(reached: str, key_server: KeyServer, key: SigningKey) -> Iterator[Perso
         yield Person(client, key)
 
 
+@pytest.mark.slow
 def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
     erin: Person, activity: Activity
 ) -> None:

@@ -46,6 +46,7 @@ def fetch(url: str) -> int:
     return asyncio.run(get())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_loopback_key_set_is_never_fetched_through_a_proxy(
     environment: pytest.MonkeyPatch,

@@ -274,6 +274,7 @@ def test_a_database_of_release_1_is_taken_over_and_one_of_a_newer_release_stops_
     assert not newest(url)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_utf8_stops_the_start_with_one_line_and_serves_nothing_without_it(
     postgres: str, key_server: KeyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,6 +326,7 @@ def test_a_role_that_may_not_make_tables_stops_the_start_with_one_line(
         execute(url, f"DROP ROLE {name}")
 
 
+@pytest.mark.slow
 def test_the_revisions_make_the_schema_of_the_models_and_a_new_model_is_found(
     make_database: MakeDatabase, project: Path
 ) -> None:

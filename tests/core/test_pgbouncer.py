@@ -20,6 +20,8 @@ from tests.support.process import failed_start, running_server, variables
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def direct(make_database: MakeDatabase) -> str:

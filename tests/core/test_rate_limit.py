@@ -211,6 +211,7 @@ def test_neither_a_success_nor_refused_input_counts_or_takes_a_failure_back(run:
         assert fail(client, email, 2) == [401, 429]
 
 
+@pytest.mark.slow
 def test_of_many_guesses_at_once_ten_are_checked(run: Run) -> None:
     with run() as client:
         email = new_account(client)

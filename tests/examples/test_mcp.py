@@ -26,6 +26,8 @@ from tests.support.keyserver import KeyServer
 from tests.support.service import make_settings
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey
 
+pytestmark = pytest.mark.slow
+
 METADATA = "/.well-known/oauth-protected-resource/mcp"
 QUOTA = 5
 

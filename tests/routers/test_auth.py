@@ -195,6 +195,7 @@ NOT_BCRYPT = [
 ]
 
 
+@pytest.mark.slow
 def test_failed_log_ins_get_the_same_response_and_cost_the_same_work(
     serve: Serve, sign_in: SignIn, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

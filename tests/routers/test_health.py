@@ -25,6 +25,7 @@ def test_with_an_old_schema_it_is_not_ready_until_it_is_the_newest(
     assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
 
 
+@pytest.mark.slow
 def test_a_read_only_database_is_not_ready_until_it_can_be_written(
     own_database: str, postgres: str, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_read_only_database_is_not_ready_until_it_can_be_written(
     assert client.post("/api/auth/signup", json=account).status_code == 201
 
 
+@pytest.mark.slow
 def test_without_a_key_server_the_process_runs_and_is_not_ready_until_there_is_one(
     serve: Serve, key: SigningKey
 ) -> None:

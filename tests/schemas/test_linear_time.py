@@ -15,6 +15,8 @@ from schemas.user import Credentials, UserCreate
 from tests.support.service import Person
 from tests.support.tokens import SigningKey
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64 * 1024
 MAX_SECONDS = 0.05
 """The first of these texts keeps Python's NFC busy for two seconds."""
