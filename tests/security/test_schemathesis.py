@@ -74,8 +74,8 @@ checks.negative_data_rejection.expected-statuses = [200, 304, 400, 401, 403, 404
 include-operation-id = [
   "create_task", "update_tasks", "replace_task", "update_task", "complete_task",
 ]
-checks.positive_data_acceptance.expected-statuses = ["2xx", 304, 400, 401, 403, 404, 409, 412]
-checks.negative_data_rejection.expected-statuses = ["2xx", 304, 400, 401, 403, 404, 409, 412]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 304, 400, 401, 403, 404, 409, 412, 413]
+checks.negative_data_rejection.expected-statuses = ["2xx", 304, 400, 401, 403, 404, 409, 412, 413]
 
 [[operations]]
 include-path = "/api/auth/signup"
