@@ -4,9 +4,11 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Final
 
+import psycopg2
 import sqlalchemy as sa
+from psycopg2.errors import DeadlockDetected
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, SQLModel, col, delete, select
 
 from core.database import Session, compile_statement, repeat_once
@@ -117,8 +119,10 @@ async def claim_account(
                     )
                     # After the insert, which waits for a deletion that is under way.
                     await _check_mark(session, subject, issued_at)
-        except IntegrityError:
-            if attempt == CLAIM_ATTEMPTS - 1:
+        except DBAPIError as error:
+            # Both are what other requests of these subjects and addresses do.
+            is_overtaken = isinstance(error.orig, psycopg2.IntegrityError | DeadlockDetected)
+            if not is_overtaken or attempt == CLAIM_ATTEMPTS - 1:
                 raise
         else:
             if account is not None:
