@@ -146,6 +146,8 @@ def test_a_list_whose_next_page_gets_no_connection_is_cut_and_logged_in_one_line
             threads.submit(each.create)
         activity.await_waiting(POOL_SIZE)
         assert not read_to_the_end(peer).endswith(b"0\r\n\r\n")
+    # It is written in the background.
+    wait_until(lambda: "response cut off" in server.log.read_text())
     log = server.log.read_text()
     assert log.count("ERROR") == log.count("response cut off") == 1
     assert "Traceback" not in log
