@@ -1,4 +1,4 @@
-"""scripts/rename, in a copy of the project whose own tests then pass."""
+"""Tests of scripts/rename, in a copy of the project: its own tests pass afterwards."""
 
 import os
 import re

@@ -65,7 +65,7 @@ async def complete_task(caller: Caller, changes: BaseModel) -> TaskRow | None:
 
 
 async def delete_task(caller: Caller, which: BaseModel) -> TaskRow | None:
-    """Delete a task for good. Ask the user first."""
+    """Delete a task permanently. Ask the user first."""
     return await task.delete_task(*caller[:2], which.model_dump()["task_id"])
 
 

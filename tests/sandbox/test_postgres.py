@@ -104,7 +104,7 @@ def test_no_other_user_reaches_the_server(folder: Path, name: str) -> None:
 
 def test_a_directory_of_another_user_is_refused(folder: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can give a directory to another user")
+        pytest.skip("only root can change the owner of a directory")
     server = Postgres(folder / "with a space")
     server.directory.mkdir()
     try:

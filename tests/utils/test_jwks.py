@@ -43,7 +43,7 @@ class Service:
 
     @contextmanager
     def with_key_set(self, url: str, clock: Clock) -> Iterator[None]:
-        """Give the service a key set that has not fetched anything yet, with its own clock."""
+        """Replace the service's key set by a new one, with its own clock."""
         keys = KeySet(url, self._keys_client, clock)
         self.app.state.keys, self.app.state.verifier = keys, TokenVerifier(keys, ISSUER, [AUDIENCE])
         try:
