@@ -84,9 +84,8 @@ def make_table(figures: dict[str, Any]) -> str:
 def draw_chart(speeds: dict[str, Speeds], file: Path) -> None:
     """Draw the requests per second as an SVG for light and dark pages."""
     height = 0.8 / len(speeds)
-    # Loading it takes a second, which only a chart is worth.
-    import matplotlib as mpl  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    import matplotlib as mpl  # noqa: PLC0415 - loading it takes a second
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bench"}):
         figure = Figure(figsize=(7.5, 4), layout="constrained")

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, Final, NamedTuple, override
@@ -93,6 +93,15 @@ class AccountLimiter:
             await semaphore.acquire()
         return semaphore
 
+    @asynccontextmanager
+    async def use(self, account: str) -> AsyncIterator[None]:
+        """Hold one for as long as the block runs; otherwise as `acquire`."""
+        semaphore = await self.acquire(account)
+        try:
+            yield
+        finally:
+            semaphore.release()
+
 
 class Compiled(NamedTuple):
     """A statement as the text that psycopg2 puts named parameters into."""
@@ -178,17 +187,11 @@ class Session(AsyncSession):
             async with self._share(), self.begin():
                 yield
 
-    @asynccontextmanager
-    async def _share(self) -> AsyncIterator[None]:
+    def _share(self) -> AbstractAsyncContextManager[None]:
         """Wait until the account may use one more connection."""
         if self._connections is None or self.account is None:
-            yield
-            return
-        semaphore = await self._connections.acquire(self.account)
-        try:
-            yield
-        finally:
-            semaphore.release()
+            return nullcontext()
+        return self._connections.use(self.account)
 
     async def fetch_one(
         self, statement: Compiled, params: Mapping[str, object]

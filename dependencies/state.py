@@ -1,7 +1,7 @@
 """What the lifespan has created, as dependencies.
 
-FastAPI takes about 40 µs for each dependency of a request, so what one getter alone needs is no
-dependency itself: the session's engine, and the limits of what an account uses at once.
+FastAPI takes about 40 µs for each dependency of a request, so what the session alone needs, the
+engine and the limit of connections, has no getter of its own: override `get_session`.
 """
 
 from collections.abc import AsyncIterator

@@ -390,8 +390,7 @@ class TaskQuota:
             return True
         # One count at a time: of many creates at once each would count, and grant anew.
         asked_at = time.monotonic()
-        turn = await self._counting.acquire(str(owner))
-        try:
+        async with self._counting.use(str(owner)):
             if self._takes_grant(owner):
                 return True
             if asked_at < self._full_at.get(owner, 0):
@@ -406,8 +405,6 @@ class TaskQuota:
             # Less the one that is admitted now.
             self._granted[owner] = iter(range(min(left, max(1, self.limit // 100)) - 1))
             return True
-        finally:
-            turn.release()
 
     def _takes_grant(self, owner: int) -> bool:
         return next(self._granted.get(owner, iter(())), None) is not None

@@ -22,7 +22,7 @@ MARK_DAYS: Final = 30
 MARK_LEEWAY: Final = 10
 """How many seconds after the deletion a token still counts as issued before it."""
 CLAIM_ATTEMPTS: Final = 10
-"""How often a subject is looked up again after another request of the same user came between."""
+"""How often a subject is looked up, where other requests come between."""
 
 
 class User(SQLModel, table=True):
@@ -107,7 +107,7 @@ async def claim_account(
     Safe when requests arrive at once: where another one came between, it looks again, and raises
     UnavailableError when that has happened `CLAIM_ATTEMPTS` times.
     """
-    for attempt in range(CLAIM_ATTEMPTS):
+    for _ in range(CLAIM_ATTEMPTS):
         try:
             async with session.transaction():
                 account = await _claim(
@@ -120,9 +120,8 @@ async def claim_account(
                     # After the insert, which waits for a deletion that is under way.
                     await _check_mark(session, subject, issued_at)
         except DBAPIError as error:
-            # Both are what other requests of these subjects and addresses do.
-            is_overtaken = isinstance(error.orig, psycopg2.IntegrityError | DeadlockDetected)
-            if not is_overtaken or attempt == CLAIM_ATTEMPTS - 1:
+            # Both come of other requests of these subjects and addresses.
+            if not isinstance(error.orig, psycopg2.IntegrityError | DeadlockDetected):
                 raise
         else:
             if account is not None:

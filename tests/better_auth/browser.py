@@ -2,29 +2,21 @@
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.better_auth.toolchain import FOLDER
-from tests.support.programs import await_port, run
+from tests.support.programs import run, running
 
 
-@contextmanager
-def running_next(app: Path, port: int, environment: Mapping[str, str]) -> Iterator[None]:
-    """Start an application that was built, and wait until it listens."""
-    command = ("start", "--hostname", "127.0.0.1", "--port", str(port))
-    with subprocess.Popen(
-        [app / "node_modules" / ".bin" / "next", *command],
-        cwd=app,
-        env={**os.environ, **environment},
-    ) as process:
-        try:
-            await_port(port)
-            yield
-        finally:
-            process.terminate()
+def running_next(
+    app: Path, port: int, environment: Mapping[str, str]
+) -> AbstractContextManager[None]:
+    """Run an application that was built."""
+    program = app / "node_modules" / ".bin" / "next"
+    command = (program, "start", "--hostname", "127.0.0.1", "--port", str(port))
+    return running(*command, port=port, cwd=app, env={**os.environ, **environment})
 
 
 def browse(origin: str, scenario: str, folder: Path, environment: Mapping[str, str]) -> None:

@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.process import ROOT
-from tests.support.programs import await_port, free_port, need_package
+from tests.support.programs import free_port, need_package, running
 
 DOCUMENTED = ROOT / "docs" / "nginx.conf"
 
@@ -63,10 +62,6 @@ def running_site(folder: Path, text: str, port: int) -> Iterator[None]:
     main = folder / "nginx.conf"
     # Its workers would otherwise run as a user who may not read this folder.
     main.write_text(_MAIN.format(user="user root;" if os.geteuid() == 0 else ""))
-    command = ["nginx", "-e", "error.log", "-p", str(folder), "-c", str(main)]
-    with subprocess.Popen(command, cwd=folder) as process:
-        try:
-            await_port(port)
-            yield
-        finally:
-            process.terminate()
+    command = ("nginx", "-e", "error.log", "-p", folder, "-c", main)
+    with running(*command, port=port, cwd=folder):
+        yield

@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,17 @@ def run(*command: str | Path, **options: Any) -> str:
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+@contextmanager
+def running(*command: str | Path, port: int, **options: Any) -> Iterator[None]:
+    """Run a program, once it listens on a port of this machine, for as long as the block does."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            await_port(port)
+            yield
+        finally:
+            process.terminate()
 
 
 def need(program: str, advice: str) -> None:
