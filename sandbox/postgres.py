@@ -64,7 +64,8 @@ class Postgres:
                     parent.chmod(mode | stat.S_IXOTH)
         if not (self.data / "PG_VERSION").exists():
             access = ("--auth-local=trust", "--auth-host=reject", "--username=postgres")
-            self._run("initdb", *access, "--encoding=utf8")
+            # Whatever locale the environment names: it may not be installed.
+            self._run("initdb", *access, "--encoding=utf8", "--no-locale")
         options = shlex.join(
             ["-h", "", "-k", str(self.directory), "-c", "unix_socket_permissions=0700"]
         )

@@ -80,7 +80,11 @@ def test_a_signal_during_start_up_stops_the_database(folder: Path, command: str)
     assert process.returncode == 130
 
 
-def test_the_command_has_the_database_and_its_exit_status_is_returned(folder: Path) -> None:
+def test_the_command_has_the_database_and_its_exit_status_is_returned(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine without the locale of the one that has logged in to it.
+    monkeypatch.setenv("LC_ALL", "xx_YY.UTF-8")
     status = "import os, sys; sys.exit(7 if 'todo-backend' in os.environ['DATABASE_URL'] else 0)"
     with start(folder, "-m", "sandbox.postgres", sys.executable, "-c", status) as process:
         assert process.wait(60) == 7
