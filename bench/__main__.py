@@ -75,8 +75,8 @@ def measure_all(env: Environment, size: Size) -> tuple[dict[str, Speeds], list[R
     database = Database(env, "bench", size.users, TASKS_PER_USER)
     with (
         running_server(database) as service,
-        running_server(database, "bench.tutorial:app") as tutorial,
-        running_server(database, "bench.floor:app") as floor,
+        running_server(database, "bench.tutorial:app", http="auto") as tutorial,
+        running_server(database, "bench.floor:app", http="auto") as floor,
     ):
         # Sign-ups come first: after many writes PostgreSQL's own work makes some requests slow.
         sign_ups = measure.measure_sign_ups(service, size)

@@ -24,11 +24,9 @@ from sandbox.issuer import Issuer
 from sandbox.postgres import running_postgres
 from sandbox.server import serving
 
-# The options that the README recommends for production.
-UVICORN: Final = (
-    *(sys.executable, "-m", "uvicorn", "--no-server-header", "--no-access-log"),
-    *("--http", "core.http_protocol:LimitedHttpProtocol"),
-)
+# With `PROTOCOL`, the options that the README recommends for production.
+UVICORN: Final = (sys.executable, "-m", "uvicorn", "--no-server-header", "--no-access-log")
+PROTOCOL: Final = "core.http_protocol:LimitedHttpProtocol"
 START_SECONDS: Final = 60
 
 TASKS: Final = "/api/{user}/tasks"
@@ -181,9 +179,13 @@ class Server:
 
 @contextmanager
 def running_server(
-    database: Database, app: str = "main:app", database_url: str = ""
+    database: Database, app: str = "main:app", *, http: str = PROTOCOL, database_url: str = ""
 ) -> Iterator[Server]:
-    """Run an application in a process of its own, with the service's configuration."""
+    """Run an application in a process of its own, with the service's configuration.
+
+    `http` is uvicorn's `--http`. The service's own protocol cancels a GET whose client has gone,
+    which code that runs in threads is not made for.
+    """
     env = database.env
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -198,7 +200,7 @@ def running_server(
     }
     with NamedTemporaryFile(prefix="bench-") as log:
         process = subprocess.Popen(
-            (*UVICORN, app, "--port", str(port)),
+            (*UVICORN, "--http", http, app, "--port", str(port)),
             cwd=Path(__file__).parents[1],
             env={**os.environ, **variables},
             stdout=log,

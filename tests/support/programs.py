@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,12 @@ def need_package(program: str) -> None:
 
 
 def free_port() -> int:
-    """Return a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a free port of this machine, which the system gives to nobody in the meantime."""
+    while True:
+        # Below those that it gives to connections, or to servers that ask for any.
+        port = 20_000 + secrets.randbelow(12_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def await_port(port: int) -> None:
