@@ -89,8 +89,9 @@ def print_growth(server: Server) -> None:
     """Print what a task takes on disk, and a create in PostgreSQL's journal (WAL)."""
     database = server.database
     ((table, indexes),) = database.execute(
-        "SELECT sum(pg_table_size(relid)), sum(pg_indexes_size(relid))"
-        " FROM pg_partition_tree('tasks')"
+        "SELECT sum(pg_table_size(oid)), sum(pg_indexes_size(oid)) FROM pg_class"
+        # The tree of a table without partitions is empty.
+        " WHERE oid = 'tasks'::regclass OR oid IN (SELECT relid FROM pg_partition_tree('tasks'))"
     )
     creates = make_requests(database)["create"]
     # The first change of a page after a checkpoint writes all of it.

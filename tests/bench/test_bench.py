@@ -39,6 +39,16 @@ def test_a_short_run_measures_every_row_but_the_large_table(tmp_path: Path) -> N
 
 
 @pytest.mark.serial
+@pytest.mark.parametrize("option", ["--scale", "--partitions"])
+def test_a_short_run_measures_the_large_table(option: str, tmp_path: Path) -> None:
+    need_package("wrk")
+    printed = run(sys.executable, "-m", "bench", option, "--quick", "--results", tmp_path)
+    assert re.search(r"^Bytes of a task: [1-9]\d* in the table, [1-9]", printed, re.MULTILINE)
+    (title,) = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert ("partitions" in title) == (option == "--partitions")
+
+
+@pytest.mark.serial
 def test_a_page_by_any_sort_reads_its_own_rows_alone() -> None:
     printed = run(sys.executable, "-m", "bench", "--plans", "--quick")
     rows = re.findall(r"^\| (\w+) \| (?:asc|desc) \| .* \| (\d+) \|", printed, re.MULTILINE)
